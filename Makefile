@@ -1,0 +1,79 @@
+# The front door: `make help` lists what there is. Everything needs Go; demo,
+# test and e2e need Python 3.10 or later too (PYTHON=... chooses one). All else
+# is installed inside this folder, under .local/.
+
+SHELL    := /bin/bash
+BINARY   := bin/prefect-northflank
+TOOL     := go tool -modfile=tools/go.mod
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/prefect-northflank, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(BINARY) ./cmd/prefect-northflank
+
+.PHONY: demo
+demo: build ## see flow runs go from Prefect to a local Northflank (KEEP=1 leaves it running)
+	@go build -o .local/bin/demo ./demo
+	@.local/bin/demo $(if $(KEEP),-keep)
+
+.PHONY: stop
+stop: ## end what `make demo KEEP=1` left running
+	@go build -o .local/bin/demo ./demo
+	@.local/bin/demo -stop
+
+.PHONY: test
+test: unit e2e ## run all tests
+
+.PHONY: unit
+unit: ## run the tests that need neither network nor Python
+	go test ./...
+
+.PHONY: e2e
+e2e: ## run the tests against a real Prefect server and a local Northflank
+	go test -tags e2e -count=1 -timeout 20m ./test/e2e/...
+
+.PHONY: race
+race: ## run the unit tests under the race detector
+	go test -race ./...
+
+.PHONY: lint
+lint: ## check formatting, vet, go fix and staticcheck
+	@echo gofumpt; unformatted=$$($(TOOL) gofumpt -l .); \
+		if [ -n "$$unformatted" ]; then echo "gofumpt would change (make format does):"; echo "$$unformatted"; exit 1; fi
+	go vet -tags e2e ./...
+	go fix -tags e2e -diff ./...
+	$(TOOL) staticcheck -tags e2e ./...
+
+.PHONY: format
+format: ## format the Go code
+	$(TOOL) gofumpt -w .
+
+.PHONY: fuzz
+fuzz: ## fuzz each fuzz target for FUZZTIME (20s)
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			echo "$$(dirname "$$file") $$target"; \
+			go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; done
+
+.PHONY: golden
+golden: ## rewrite the golden files after a wanted change; review the diff
+	@go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update
+
+.PHONY: bench
+bench: build ## measure the worker beside the Python original
+	go run ./bench
+
+.PHONY: clean
+clean: ## remove what was built or installed here
+	@if [ -x .local/bin/demo ]; then .local/bin/demo -stop; fi
+	rm -rf .local bin dist
+
+.PHONY: check
+check: lint test ## what continuous integration runs
