@@ -1,0 +1,75 @@
+package northflank
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// permission names the right that an operation needs. Northflank renamed its
+// permission tree between June and October 2026, and an account may show either.
+type permission struct{ does, now, before string }
+
+// permissions by method and route (Northflank docs: role-based access control).
+var permissions = map[string]permission{
+	"GET " + routeProject:    {"read the project", "Project > Projects > Manage > Read", ""},
+	"GET " + routeJobs:       {"list jobs", "Project > Jobs > General > Read", ""},
+	"PUT " + routeJobs:       {"create jobs", "Project > Jobs > General > Create", ""},
+	"GET " + routeJob:        {"read jobs", "Project > Jobs > General > Read", ""},
+	"DELETE " + routeJob:     {"delete jobs", "Project > Jobs > General > Delete", ""},
+	"GET " + routeRuns:       {"list job runs", "Project > Jobs > General > Read", ""},
+	"POST " + routeRuns:      {"start job runs", "Project > Jobs > General > Run Job", "Project > Jobs > General > Read"},
+	"GET " + routeRun:        {"read job runs", "Project > Jobs > General > Read", ""},
+	"DELETE " + routeRun:     {"abort job runs", "Project > Jobs > General > Update", "Project > Jobs > Deployment > Deploy Build"},
+	"GET " + routeContainers: {"list containers", "Project > Jobs > Deployment > View Observability", "Project > Jobs > Deployment > View Instance Logs"},
+	"GET " + routeLogs:       {"read logs", "Project > Jobs > Deployment > View Observability", "Project > Jobs > Deployment > View Instance Logs"},
+}
+
+// Hint is the next step, or "" where there is none to give.
+func (e *Error) Hint() string {
+	switch {
+	case e.Status >= 300 && e.Status < 400:
+		return "Northflank never redirects: check the Northflank API address"
+	case e.Status == http.StatusBadRequest:
+		return "Northflank refused a value: correct the job variable that sets the field named above"
+	case e.Status == http.StatusUnauthorized:
+		return "the API token is refused: check that it is complete, has not expired and that its role still exists, then save it again in the credentials block"
+	case e.Status == http.StatusForbidden:
+		return e.permissionHint()
+	case e.Status == http.StatusNotFound:
+		return e.notFoundHint()
+	case e.Status == http.StatusConflict && e.Method == http.MethodPost && e.Route == routeRuns:
+		return "the job has no image to run yet: build the branch in Northflank first, or check the build service, branch and commit that the job variables name"
+	case e.Status == http.StatusConflict && e.Method == http.MethodPut:
+		return "another object in the project has a name too much like this one: delete it or choose another name"
+	case e.Status == http.StatusTooManyRequests:
+		return "the account's requests for this hour are used up (1,000 by default, shared by all tokens); it goes on by itself, and Northflank support raises the limit on request"
+	case e.Status >= 500:
+		return "trouble on Northflank's side: try again, and see https://status.northflank.com"
+	}
+	return ""
+}
+
+func (e *Error) permissionHint() string {
+	p, ok := permissions[e.Method+" "+e.Route]
+	if !ok {
+		return "the token's API role lacks a permission for this"
+	}
+	needs := p.now
+	if p.before != "" {
+		needs += fmt.Sprintf(" (older accounts: %s)", p.before)
+	}
+	return fmt.Sprintf("the token's API role may not %s here: give it %s, and check that its project restriction includes project %q",
+		p.does, needs, e.Project)
+}
+
+func (e *Error) notFoundHint() string {
+	switch e.Route {
+	case routeProject, routeJobs:
+		return fmt.Sprintf("no project %q for this token: check the project id, and give the team id if the token is an organisation's", e.Project)
+	case routeJob, routeRuns:
+		return fmt.Sprintf("the job does not exist in project %q (deleted?), or the token does not see it", e.Project)
+	case routePlans:
+		return "check the Northflank API address"
+	}
+	return ""
+}
