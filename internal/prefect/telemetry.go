@@ -1,0 +1,102 @@
+package prefect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+)
+
+// truncatedMark ends a log message that was cut, as in Prefect's own client.
+const truncatedMark = "... [truncated]"
+
+// maxLogSizeCloud is the most that Prefect Cloud takes in one record.
+const maxLogSizeCloud = 25_000
+
+// SendLogs writes lines to the logs of their flow runs, in as many requests as
+// PREFECT_LOGGING_TO_API_BATCH_SIZE asks for. Messages over
+// PREFECT_LOGGING_TO_API_MAX_LOG_SIZE are cut. With
+// PREFECT_LOGGING_TO_API_ENABLED=false it does nothing.
+func (c *Client) SendLogs(ctx context.Context, logs []Log) error {
+	if !c.settings.LoggingToAPI.Enabled {
+		return nil
+	}
+	batches, err := c.logBatches(logs)
+	if err != nil {
+		return err
+	}
+	for _, batch := range batches {
+		if err := c.call(ctx, routeCreateLogs, request{body: batch}, nil); err != nil {
+			return fmt.Errorf("send logs: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Client) logBatches(logs []Log) ([][]json.RawMessage, error) {
+	maxRecord, maxBatch := c.settings.LoggingToAPI.MaxLogSize, c.settings.LoggingToAPI.BatchSize
+	if c.settings.IsCloud() {
+		maxRecord = min(maxRecord, maxLogSizeCloud)
+	}
+	var batches [][]json.RawMessage
+	size := 0 // of the last batch
+	for _, line := range logs {
+		record, err := encodeLog(line, maxRecord)
+		if err != nil {
+			return nil, err
+		}
+		if len(batches) == 0 || size+len(record) > maxBatch {
+			batches, size = append(batches, nil), 0
+		}
+		last := len(batches) - 1
+		batches[last], size = append(batches[last], record), size+len(record)
+	}
+	return batches, nil
+}
+
+// encodeLog makes a record of at most limit bytes, by cutting the message. Each
+// byte of it takes one byte of the record or more.
+func encodeLog(line Log, limit int) (json.RawMessage, error) {
+	line.Timestamp = line.Timestamp.UTC()
+	record, err := encode(line)
+	if err != nil {
+		return nil, fmt.Errorf("encode log line: %w", err)
+	}
+	if excess := len(record) - limit; excess > 0 {
+		line.Message = truncate(line.Message, len(line.Message)-excess)
+		return encode(line)
+	}
+	return record, nil
+}
+
+// truncate cuts text to at most limit bytes, the mark included, between characters.
+func truncate(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	cut := max(limit-len(truncatedMark), 0)
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + truncatedMark
+}
+
+// SendEvents writes events. Their ids make repeating harmless.
+func (c *Client) SendEvents(ctx context.Context, events []Event) error {
+	body := make([]Event, len(events))
+	for i, event := range events {
+		event.Occurred = event.Occurred.UTC().Truncate(time.Microsecond)
+		if event.Related == nil { // null would be refused
+			event.Related = []map[string]string{}
+		}
+		if event.Payload == nil {
+			event.Payload = map[string]any{}
+		}
+		body[i] = event
+	}
+	if err := c.call(ctx, routeCreateEvents, request{body: body}, nil); err != nil {
+		return fmt.Errorf("send events: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package prefect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// WorkPool reads a work pool by name; [ErrNotFound] when there is none.
+func (c *Client) WorkPool(ctx context.Context, name string) (WorkPool, error) {
+	var pool WorkPool
+	if err := c.call(ctx, routeWorkPool, request{args: []string{name}}, &pool); err != nil {
+		return WorkPool{}, fmt.Errorf("read work pool %q: %w", name, err)
+	}
+	return pool, nil
+}
+
+// CreateWorkPool makes a work pool; [ErrConflict] when the name is taken,
+// [ErrForbidden] for a name that starts with "prefect".
+func (c *Client) CreateWorkPool(ctx context.Context, name, typ string, template json.RawMessage) (WorkPool, error) {
+	body := struct {
+		Name            string          `json:"name"`
+		Type            string          `json:"type"`
+		BaseJobTemplate json.RawMessage `json:"base_job_template,omitempty"`
+	}{name, typ, template}
+	var pool WorkPool
+	if err := c.call(ctx, routeCreateWorkPool, request{body: body}, &pool); err != nil {
+		return WorkPool{}, fmt.Errorf("create work pool %q: %w", name, err)
+	}
+	return pool, nil
+}
+
+// UpdateWorkPoolTemplate replaces the base job template of a work pool.
+func (c *Client) UpdateWorkPoolTemplate(ctx context.Context, name string, template json.RawMessage) error {
+	body := map[string]any{"base_job_template": template}
+	if err := c.call(ctx, routeUpdateWorkPool, request{args: []string{name}, body: body}, nil); err != nil {
+		return fmt.Errorf("update base job template of work pool %q: %w", name, err)
+	}
+	return nil
+}
+
+// WorkQueues lists the queues of a work pool: those named, or all without names.
+func (c *Client) WorkQueues(ctx context.Context, pool string, names []string) ([]WorkQueue, error) {
+	filter := map[string]any{}
+	if len(names) > 0 {
+		filter["work_queues"] = map[string]any{"name": anyOf(names)}
+	}
+	queues, err := collect[WorkQueue](ctx, c, routeWorkQueues, pool, filter)
+	if err != nil {
+		return nil, fmt.Errorf("list work queues of work pool %q: %w", pool, err)
+	}
+	return queues, nil
+}
+
+// ScheduledFlowRuns asks for flow runs that are due before a time, from all
+// queues or those named. It claims nothing: the same flow runs are given to every
+// worker until one has them accepted as Pending. State is nil in each. Limit is
+// at most 200; 0 is the server's own.
+func (c *Client) ScheduledFlowRuns(ctx context.Context, pool string, queues []string, before time.Time, limit int) ([]FlowRun, error) {
+	body := map[string]any{"work_queue_names": append([]string{}, queues...), "scheduled_before": before.UTC()}
+	if limit > 0 {
+		body["limit"] = min(limit, pageSize)
+	}
+	var answer []struct {
+		FlowRun FlowRun `json:"flow_run"`
+	}
+	if err := c.call(ctx, routeScheduledFlowRuns, request{args: []string{pool}, body: body}, &answer); err != nil {
+		return nil, fmt.Errorf("get scheduled flow runs of work pool %q: %w", pool, err)
+	}
+	flowRuns := make([]FlowRun, len(answer))
+	for i := range answer {
+		flowRuns[i] = answer[i].FlowRun
+	}
+	return flowRuns, nil
+}
+
+// Heartbeat tells Prefect that the worker lives. Interval is in seconds; after
+// three of them without a heartbeat Prefect lists the worker as OFFLINE.
+func (c *Client) Heartbeat(ctx context.Context, pool, worker string, interval int) error {
+	body := map[string]any{"name": worker, "heartbeat_interval_seconds": interval}
+	if err := c.call(ctx, routeHeartbeat, request{args: []string{pool}, body: body}, nil); err != nil {
+		return fmt.Errorf("send heartbeat of worker %q: %w", worker, err)
+	}
+	return nil
+}
+
+// Workers lists the workers that Prefect knows of a work pool, offline ones too.
+func (c *Client) Workers(ctx context.Context, pool string) ([]Worker, error) {
+	workers, err := collect[Worker](ctx, c, routeWorkers, pool, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list workers of work pool %q: %w", pool, err)
+	}
+	return workers, nil
+}
+
+// maxPages bounds every listing, should a server never come to an end.
+const maxPages = 1000
+
+// collect reads all pages of a filter route below a work pool.
+func collect[T any](ctx context.Context, c *Client, id routeID, pool string, filter map[string]any) ([]T, error) {
+	var all []T
+	for page := range maxPages {
+		body := map[string]any{"limit": pageSize, "offset": page * pageSize}
+		for key, value := range filter {
+			body[key] = value
+		}
+		var items []T
+		if err := c.call(ctx, id, request{args: []string{pool}, body: body}, &items); err != nil {
+			return nil, err
+		}
+		all = append(all, items...)
+		if len(items) < pageSize {
+			return all, nil
+		}
+	}
+	return all, fmt.Errorf("more than %d pages", maxPages)
+}
+
+func anyOf[T any](values []T) map[string]any { return map[string]any{"any_": values} }
