@@ -103,7 +103,7 @@ type Metadata struct {
 type JobSettings struct {
 	BackoffLimit          int    `json:"backoffLimit"` // required by Northflank whenever settings is sent
 	RunOnSourceChange     string `json:"runOnSourceChange,omitempty"`
-	ActiveDeadlineSeconds *int   `json:"activeDeadlineSeconds,omitempty"` // whole job run, retries included
+	ActiveDeadlineSeconds *int   `json:"activeDeadlineSeconds"` // whole job run, retries included; nil is sent as null: no deadline
 }
 
 // RunRequest is the body of POST /jobs/{job}/runs: the overrides of one job run.

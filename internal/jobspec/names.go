@@ -1,0 +1,184 @@
+package jobspec
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/northflank/prefect-northflank/internal/northflank"
+)
+
+// Northflank docs, api/jobs: names have 3 to 52 characters, begin with a letter
+// and are letters, digits, single hyphens and spaces. Ours are lower case
+// without spaces, so that a job's id is its name.
+const (
+	maxName    = 52
+	namePrefix = "pf-" // as prefect-northflank 1.0.1 named its jobs
+	hashLength = 12    // base32 characters: 60 bits
+	laneLength = 3     // "-2" to "-99"
+	maxSlug    = maxName - len(namePrefix) - 1 - hashLength - laneLength
+)
+
+// Kubernetes docs, labels: an optional DNS prefix and a name of 63 characters.
+var (
+	labelKeyPattern   = regexp.MustCompile(`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+	labelValuePattern = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$`)
+)
+
+// identity is what flow runs must have in common to share a job. Its hash is
+// part of the job's name. All that PUT /jobs sends is in it, hence one name
+// always stands for one body; and the worker is, since only one worker starts
+// job runs of a job.
+type identity struct {
+	Scope                        Scope
+	BaseURL, TeamID, ProjectID   string
+	PoolID, PoolName, WorkerName string
+	Owner                        string // id of the deployment, flow or flow run; "" with ScopePool
+	Slug, Description            string
+	Cleanup                      bool
+	Job                          northflank.JobRequest
+}
+
+// name gives the job its name and its description.
+func (b *builder) name(spec *Spec) {
+	readable := b.text("name")
+	owner := b.owner(spec.Scope)
+	if readable == "" {
+		readable = owner.Name
+	}
+	text := b.text("description")
+	id := identity{
+		Scope:   spec.Scope,
+		BaseURL: spec.Account.BaseURL, TeamID: spec.Account.TeamID, ProjectID: spec.ProjectID,
+		PoolID: b.in.PoolID, PoolName: b.in.PoolName, WorkerName: b.in.WorkerName,
+		Owner: owner.ID, Slug: slug(readable), Description: text,
+		Cleanup: spec.Cleanup, Job: spec.Job,
+	}
+	if spec.Scope == ScopeFlowRun {
+		// A flow run has one job whatever worker looks after it, so that a
+		// successor meets the same job and not a second one.
+		id = identity{Scope: id.Scope, ProjectID: id.ProjectID, PoolID: id.PoolID, Owner: owner.ID, Slug: id.Slug}
+	}
+	spec.Job.Name = JobName(readable, id.hash())
+	spec.mark = NewMark(b.in.PoolID, b.in.WorkerName, spec.Scope, spec.Cleanup)
+	spec.markText = text
+	if text == "" {
+		spec.markText = fmt.Sprintf("Prefect %s %s, worker %s", owner.kind, owner.Name, b.in.WorkerName)
+	}
+	spec.Job.Description = spec.mark.Describe(spec.Job.Name, spec.markText)
+}
+
+// owner is the Prefect object that a job belongs to.
+type owner struct {
+	Named
+	kind string
+}
+
+func (b *builder) owner(scope Scope) owner {
+	switch {
+	case scope == ScopeFlowRun:
+		return owner{b.in.FlowRun, "flow run"}
+	case scope == ScopeDeployment && b.in.Deployment.ID != "":
+		return owner{b.in.Deployment, "deployment"}
+	case scope == ScopeDeployment: // a flow run without a deployment
+		return owner{b.in.Flow, "flow"}
+	}
+	return owner{Named{Name: b.in.PoolName}, "work pool"}
+}
+
+func (id identity) hash() string {
+	body, err := json.Marshal(id)
+	if err != nil {
+		panic("jobspec: identity of a job: " + err.Error()) // strings, numbers and booleans only
+	}
+	return shortHash(hashLength, string(body))
+}
+
+// JobNamed returns the job of the given lane, 0 to 98: jobs that are alike but
+// for the name, for a worker that needs several side by side. Lane 0 is Job.
+func (s Spec) JobNamed(lane int) northflank.JobRequest {
+	job := s.Job
+	if lane > 0 {
+		job.Name = fmt.Sprintf("%s-%d", job.Name, lane+1)
+		job.Description = s.mark.Describe(job.Name, s.markText)
+	}
+	return job
+}
+
+// JobName makes a valid job name of any text and a hash that tells the job from
+// others: pf-<text>-<hash>.
+func JobName(readable, hash string) string {
+	if s := slug(readable); s != "" {
+		return namePrefix + s + "-" + hash
+	}
+	return namePrefix + hash
+}
+
+// slug makes lower-case letters, digits and single hyphens of any text.
+func slug(text string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(text) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() == maxSlug {
+			break
+		}
+	}
+	return strings.Trim(b.String(), "-")
+}
+
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// shortHash hashes texts to n base32 characters of 5 bits each. The length of
+// each text is hashed too, so that ("ab", "c") and ("a", "bc") differ.
+func shortHash(n int, texts ...string) string {
+	h := sha256.New()
+	for _, text := range texts {
+		fmt.Fprintf(h, "%d:%s", len(text), text)
+	}
+	return base32Lower.EncodeToString(h.Sum(nil))[:n]
+}
+
+// NearestName returns the known name most like the given one, if any is near
+// enough to be meant: at most a third of its length, and 3 at the most, are
+// other letters. Of equally near ones the first counts.
+func NearestName(name string, known []string) (string, bool) {
+	best, distance := "", min(3, max(1, len(name)/3))+1
+	for _, k := range known {
+		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d < distance {
+			best, distance = k, d
+		}
+	}
+	return best, best != ""
+}
+
+// editDistance counts the insertions, deletions, replacements and swaps of
+// neighbours that make b of a (optimal string alignment).
+func editDistance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
