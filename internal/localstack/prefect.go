@@ -1,0 +1,126 @@
+package localstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// readyWithin is how long a server may take to answer after its start. A Prefect
+// server with a new database takes 10 s on two free cores.
+const readyWithin = 90 * time.Second
+
+// PrefectOptions say what Prefect server to start.
+type PrefectOptions struct {
+	Name string            // "prefect" unless there are several; each keeps its own database
+	Env  map[string]string // settings of the server
+	Port int               // 0 is any free one; the old one restarts a server under its URL
+}
+
+// Prefect is a running Prefect server.
+type Prefect struct {
+	*Process
+	URL    string // of the web interface
+	APIURL string // what PREFECT_API_URL is set to
+
+	home string
+}
+
+// portTries is how often another free port is tried: between finding one and
+// the server's listening on it, which takes seconds, anybody may take it.
+const portTries = 3
+
+// StartPrefect starts a Prefect server on a loopback port and returns when it
+// answers.
+func (s *Stack) StartPrefect(ctx context.Context, options PrefectOptions) (*Prefect, error) {
+	home := s.path(options.Name)
+	if seed := s.options.Python.seed(); !exists(home) && exists(seed) {
+		if err := os.CopyFS(home, os.DirFS(seed)); err != nil {
+			return nil, fmt.Errorf("lay out the database of %s: %w", options.Name, err)
+		}
+	}
+	if options.Port != 0 {
+		return s.startPrefect(ctx, options, home)
+	}
+	for try := 1; ; try++ {
+		var err error
+		if options.Port, err = freePort(); err != nil {
+			return nil, err
+		}
+		server, err := s.startPrefect(ctx, options, home)
+		if err == nil || ctx.Err() != nil || try == portTries {
+			return server, err
+		}
+	}
+}
+
+func (s *Stack) startPrefect(ctx context.Context, options PrefectOptions, home string) (*Prefect, error) {
+	env := map[string]string{"PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
+	maps.Copy(env, options.Env)
+	env["PREFECT_HOME"] = home
+	port := strconv.Itoa(options.Port)
+	process, err := s.Start(ctx, ProcessSpec{
+		Name: options.Name, Path: s.options.Python.Program("prefect"), Env: env,
+		Args: []string{"server", "start", "--host", "127.0.0.1", "--port", port},
+	})
+	if err != nil {
+		return nil, err
+	}
+	url := "http://127.0.0.1:" + port
+	server := &Prefect{Process: process, URL: url, APIURL: url + "/api", home: home}
+	if err := process.awaitAnswer(ctx, server.APIURL+"/health"); err != nil {
+		process.Kill()
+		return nil, err
+	}
+	return server, nil
+}
+
+// awaitAnswer waits until url answers 200. It fails at once when the process
+// ends before, and says what the process last wrote.
+func (p *Process) awaitAnswer(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("no answer from %s within %s", url, readyWithin))
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+	for !answers(ctx, client, url) {
+		select {
+		case <-p.done:
+			return p.ended(ctx)
+		case <-ctx.Done():
+			return p.ended(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func answers(ctx context.Context, client *http.Client, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// Prefect runs the prefect command line against a server, with input as its
+// standard input, and returns what it printed.
+func (s *Stack) Prefect(ctx context.Context, server *Prefect, dir string, args ...string) (string, error) {
+	out, err := s.Run(ctx, ProcessSpec{
+		Path: s.options.Python.Program("prefect"), Args: args, Dir: dir,
+		Env: map[string]string{"PREFECT_API_URL": server.APIURL},
+	}, "")
+	if err != nil {
+		return out, errors.New(strings.TrimSpace(err.Error()))
+	}
+	return out, nil
+}
