@@ -87,6 +87,9 @@ func (c *Client) Budget() Budget { return c.governor.snapshot() }
 // BaseURL returns the address that requests go to, without a trailing slash.
 func (c *Client) BaseURL() string { return c.base }
 
+// TeamID returns the team that requests are made for; "" is the token's own.
+func (c *Client) TeamID() string { return c.team }
+
 // Warning returns what a user should be told about the client's address once,
 // or "".
 func (c *Client) Warning() string {

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/northflank/prefect-northflank/internal/northflank"
+)
+
+// gate keeps flow runs unclaimed while a place in Northflank refuses work for
+// a reason that is not the flow run's: a refused token, a spent budget, an API
+// that is down. One flow run at a time tries again.
+type gate struct {
+	mu    sync.Mutex
+	shut  map[place]*shutGate
+	first time.Duration // pause after the first refusal; doubles up to last
+	last  time.Duration
+}
+
+type shutGate struct {
+	until   time.Time
+	pause   time.Duration
+	trying  bool
+	message string
+}
+
+func newGate() *gate {
+	return &gate{shut: map[place]*shutGate{}, first: 5 * time.Second, last: 2 * time.Minute}
+}
+
+// enter reports whether a flow run may be claimed for p now.
+func (g *gate) enter(p place, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.shut[p]
+	if s == nil {
+		return true
+	}
+	if s.trying || now.Before(s.until) {
+		return false
+	}
+	s.trying = true
+	return true
+}
+
+// refused shuts the gate. It returns true when the reason is news, so that it
+// is told once until it changes.
+func (g *gate) refused(p place, err error, now time.Time) (news bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.shut[p]
+	if s == nil {
+		s = &shutGate{pause: g.first / 2}
+		g.shut[p] = s
+	}
+	s.trying = false
+	s.pause = min(2*s.pause, g.last)
+	s.until = now.Add(s.pause)
+	if spent, ok := errors.AsType[*northflank.BudgetError](err); ok && spent.ResetAt.After(s.until) {
+		s.until = spent.ResetAt
+	}
+	news = s.message != refusalKind(err)
+	s.message = refusalKind(err)
+	return news
+}
+
+// passed opens the gate. It returns true when it was shut.
+func (g *gate) passed(p place) (reopened bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, reopened = g.shut[p]
+	delete(g.shut, p)
+	return reopened
+}
+
+// left ends a try that told nothing about p.
+func (g *gate) left(p place) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.shut[p]; s != nil {
+		s.trying = false
+	}
+}
+
+// refusalKind names the kind of a refusal: messages of one kind differ in
+// request ids and times, which are no news.
+func refusalKind(err error) string {
+	for _, kind := range []error{
+		northflank.ErrUnauthorized, northflank.ErrForbidden, northflank.ErrRateLimited, northflank.ErrBudgetSpent,
+	} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	return "not reachable"
+}

@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/northflank/prefect-northflank/internal/prefect"
+)
+
+// pollLoop asks for scheduled flow runs at the query interval, and at once when
+// a submission freed a slot that others wait for. A failing Prefect only slows
+// it down.
+func (w *Worker) pollLoop(ctx, work context.Context, submissions *sync.WaitGroup) error {
+	failures := 0
+	for {
+		wait := jittered(w.Query)
+		const subject = "polling for scheduled flow runs"
+		if err := w.poll(ctx, work, submissions); err != nil && ctx.Err() == nil {
+			w.said.trouble(ctx, w.log, subject, err)
+			wait = backoff(failures, w.Query, 2*time.Minute)
+			failures++
+		} else {
+			w.said.over(ctx, w.log, subject)
+			failures = 0
+		}
+		if w.RunOnce {
+			return w.finishOnce(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		case <-w.polled:
+		}
+	}
+}
+
+// finishOnce waits until every flow run of the single poll has ended.
+func (w *Worker) finishOnce(ctx context.Context) error {
+	for w.table.size() > 0 {
+		if !sleep(ctx, 100*time.Millisecond) {
+			return nil
+		}
+	}
+	return errDone
+}
+
+// poll asks once and submits what may start now. The rest stays Scheduled.
+func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) error {
+	pool := w.currentPool()
+	if pool.ID == "" {
+		return nil
+	}
+	flowRuns, err := w.Prefect.ScheduledFlowRuns(ctx, w.Pool, w.Queues, time.Now().Add(w.Prefetch.Truncate(time.Second)), 0)
+	if err != nil {
+		if errors.Is(err, prefect.ErrNotFound) {
+			return fmt.Errorf("work pool %q or one of its queues %q does not exist: %w", w.Pool, w.Queues, err)
+		}
+		return err
+	}
+	for _, fr := range flowRuns {
+		if !w.submit(ctx, work, submissions, pool, fr) {
+			break
+		}
+	}
+	return nil
+}
+
+// submit begins the submission of a flow run, if there is room. It returns
+// false when there is none for this or any later one.
+func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun) bool {
+	if w.table.has(fr.ID) || ctx.Err() != nil {
+		return ctx.Err() == nil
+	}
+	select {
+	case w.slots <- struct{}{}:
+	default:
+		return false // a finished submission polls again
+	}
+	row := &tracked{id: fr.ID, name: fr.Name, flowRun: fr, view: view{strangers: -1, policy: policy{timing: w.Timing}}}
+	added, full := w.table.add(row, w.Limit)
+	if !added {
+		<-w.slots
+		if full {
+			w.log.DebugContext(ctx, "limit reached: later flow runs stay scheduled", "limit", w.Limit)
+		}
+		return !full
+	}
+	submissions.Go(func() {
+		defer func() {
+			wasFull := len(w.slots) == cap(w.slots)
+			<-w.slots
+			if wasFull {
+				signal(w.polled)
+			}
+		}()
+		w.runSubmission(work, pool, fr)
+	})
+	return true
+}

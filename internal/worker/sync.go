@@ -1,0 +1,168 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/northflank/prefect-northflank/internal/jobspec"
+	"github.com/northflank/prefect-northflank/internal/prefect"
+)
+
+// setUp makes the pool known, tells Prefect that we are there, and takes over
+// what an earlier life of this worker left, before anything new is polled. It
+// tries until it succeeds: a server that is just starting is no reason to give up.
+func (w *Worker) setUp(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		err := w.sync(ctx)
+		if err == nil {
+			return w.observe(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !isPassing(err) {
+			return err
+		}
+		w.said.trouble(ctx, w.log, "connecting to Prefect", err)
+		if !sleep(ctx, backoff(attempt, time.Second, 30*time.Second)) {
+			return nil
+		}
+	}
+}
+
+// syncLoop repeats sync at the heartbeat interval. It never gives up.
+func (w *Worker) syncLoop(ctx context.Context) error {
+	for sleep(ctx, jittered(w.Heartbeat)) {
+		const subject = "telling Prefect that the worker is alive"
+		if err := w.sync(ctx); err != nil && ctx.Err() == nil {
+			w.said.trouble(ctx, w.log, subject, err)
+		} else {
+			w.said.over(ctx, w.log, subject)
+		}
+	}
+	return nil
+}
+
+// sync reads the pool (making it if allowed), sends a heartbeat and reads who
+// else serves the pool.
+func (w *Worker) sync(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.checkServerVersion(gctx) })
+	var pool prefect.WorkPool
+	g.Go(func() (err error) {
+		pool, err = w.readPool(gctx)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if pool.ID == "" {
+		return nil // missing, and not to be made
+	}
+	if err := w.Prefect.Heartbeat(ctx, w.Pool, w.Name, int(w.Heartbeat/time.Second)); err != nil {
+		return fmt.Errorf("heartbeat of worker %q: %w", w.Name, err)
+	}
+	workers, err := w.Prefect.Workers(ctx, w.Pool)
+	if err != nil {
+		return fmt.Errorf("list the workers of pool %q: %w", w.Pool, err)
+	}
+	peers := make(map[string]bool, len(workers))
+	for _, other := range workers {
+		peers[other.Name] = other.Status == "ONLINE"
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pool, w.peers, w.peersAt = pool, peers, time.Now()
+	return nil
+}
+
+// readPool returns the pool; its ID is "" when it is missing and not to be made.
+func (w *Worker) readPool(ctx context.Context) (prefect.WorkPool, error) {
+	pool, err := w.Prefect.WorkPool(ctx, w.Pool)
+	if errors.Is(err, prefect.ErrNotFound) {
+		if !w.CreatePool {
+			w.said.trouble(ctx, w.log, "finding the work pool", fmt.Errorf("work pool %q not found", w.Pool))
+			return prefect.WorkPool{}, nil
+		}
+		pool, err = w.Prefect.CreateWorkPool(ctx, w.Pool, Type, w.template())
+		if err == nil {
+			w.log.InfoContext(ctx, "work pool created")
+		}
+		if errors.Is(err, prefect.ErrConflict) { // another worker was faster
+			pool, err = w.Prefect.WorkPool(ctx, w.Pool)
+		}
+	}
+	if err != nil {
+		return pool, fmt.Errorf("read work pool %q: %w", w.Pool, err)
+	}
+	w.said.over(ctx, w.log, "finding the work pool")
+	if pool.Type != Type {
+		w.said.trouble(ctx, w.log, "checking the work pool", fmt.Errorf("pool %q is of type %q, but this worker is of type %q", w.Pool, pool.Type, Type))
+	}
+	if isEmptyObject(pool.BaseJobTemplate) {
+		if err := w.Prefect.UpdateWorkPoolTemplate(ctx, w.Pool, w.template()); err != nil {
+			return pool, fmt.Errorf("give work pool %q its base job template: %w", w.Pool, err)
+		}
+		pool.BaseJobTemplate = w.template()
+	}
+	return pool, nil
+}
+
+func (w *Worker) template() []byte {
+	if w.Template != nil {
+		return w.Template
+	}
+	return jobspec.BaseJobTemplate()
+}
+
+// checkServerVersion is done once.
+func (w *Worker) checkServerVersion(ctx context.Context) error {
+	if w.currentPool().ID != "" {
+		return nil
+	}
+	warning, err := w.Prefect.CheckServerVersion(ctx)
+	if warning != "" {
+		w.said.trouble(ctx, w.log, "checking the Prefect server", errors.New(warning))
+	}
+	return err
+}
+
+// jittered spreads a period over [0.75, 1.3) of itself, so that many workers
+// do not move in step.
+func jittered(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.75 + 0.55*rand.Float64()))
+}
+
+// backoff doubles from first to last over the attempts (from 0), with jitter.
+func backoff(attempt int, first, last time.Duration) time.Duration {
+	d := first << min(attempt, 20)
+	if d <= 0 || d > last {
+		d = last
+	}
+	return jittered(d)
+}
+
+// sleep waits; it returns false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func hintOf(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
