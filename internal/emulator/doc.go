@@ -1,0 +1,30 @@
+// Package emulator is a local, strict Northflank: the part of its API that the
+// worker uses, with job runs as local processes. It answers the question how
+// the product behaves against Northflank, without an account, in tests, in the
+// demo and on a user's machine.
+//
+// It is written from Northflank's documentation alone and imports nothing of
+// our client, so that one misreading of the API cannot sit on both sides. Where
+// the documentation says nothing, a comment says so, and a switch (SwitchTable)
+// exists for each answer that a client must survive both ways. Faults (Fault)
+// break requests and job runs on purpose.
+//
+// What it does not imitate:
+//
+//   - Images. None is pulled; a job run executes its command on this machine,
+//     with this machine's PATH, LANG and TMPDIR where the job run sets none. The
+//     image's own entrypoint is passed over, and its default command is unknown:
+//     a job run without a custom command fails.
+//   - Isolation. A job run has its own process group, working directory and HOME
+//     and nothing more: it can read what the user can read.
+//   - Mounted files. They are written below the job run's own directory, which
+//     NF_EMULATOR_FILES names, and not to their absolute path.
+//   - Resources. Deployment plans, storage and GPUs are checked and then ignored;
+//     there are no prices and no metrics. Out of memory, eviction and an image
+//     that cannot be pulled exist as faults.
+//   - Schedules. Cron jobs are stored and never started. Health checks, builds,
+//     build-time settings and registry credentials are taken and not used.
+//   - Notifications. They can be managed; no event is delivered.
+//   - The deprecated POST /jobs/{job}/settings, /scale and /suspend, exec, and
+//     everything else of Northflank that has nothing to do with jobs.
+package emulator
