@@ -77,7 +77,9 @@ func DefaultSettings() *Settings {
 }
 
 // IsCloud reports whether the API is Prefect Cloud; all else is a Prefect server.
-func (s *Settings) IsCloud() bool { return strings.HasPrefix(s.APIURL, s.CloudAPIURL) }
+func (s *Settings) IsCloud() bool {
+	return s.CloudAPIURL != "" && strings.HasPrefix(s.APIURL, s.CloudAPIURL)
+}
 
 // RequireAPI is an error when no API is set.
 func (s *Settings) RequireAPI() error {
