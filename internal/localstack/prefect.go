@@ -9,12 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 )
-
-// readyWithin is how long a server may take to answer after its start. A Prefect
-// server with a new database takes 10 s on two free cores.
-const readyWithin = 90 * time.Second
 
 // PrefectOptions say what Prefect server to start.
 type PrefectOptions struct {
@@ -74,42 +69,10 @@ func (s *Stack) startPrefect(ctx context.Context, options PrefectOptions, home s
 	}
 	url := "http://127.0.0.1:" + port
 	server := &Prefect{Process: process, URL: url, APIURL: url + "/api", home: home}
-	if err := process.awaitAnswer(ctx, server.APIURL+"/health"); err != nil {
-		process.Kill()
-		return nil, err
-	}
-	return server, nil
-}
-
-// awaitAnswer waits until url answers 200. It fails at once when the process
-// ends before, and says what the process last wrote.
-func (p *Process) awaitAnswer(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("no answer from %s within %s", url, readyWithin))
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
-	for !answers(ctx, client, url) {
-		select {
-		case <-p.done:
-			return p.ended(ctx)
-		case <-ctx.Done():
-			return p.ended(ctx)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-func answers(ctx context.Context, client *http.Client, url string) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return false
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	return server, process.awaitReady(ctx, func() bool {
+		status, _, err := API{URL: server.APIURL}.send(ctx, http.MethodGet, "/health", nil)
+		return err == nil && status == http.StatusOK
+	})
 }
 
 // Prefect runs the prefect command line against a server, with input as its

@@ -1,7 +1,6 @@
 package localstack
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,9 +33,9 @@ type Process struct {
 	Name    string
 	LogPath string // standard output and error
 
-	cmd    *exec.Cmd
-	record string        // path of the file that tells the next stack about it
-	done   chan struct{} // closed once the process was waited for
+	cmd  *exec.Cmd
+	from int64         // size of the log when it started
+	done chan struct{} // closed once the process was waited for
 }
 
 // record is what is written down about a process: enough to know it again.
@@ -54,12 +53,16 @@ func startProcess(ctx context.Context, name string, cmd *exec.Cmd, logPath, reco
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer log.Close() // the child has its own descriptor
+	before, err := log.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at the log of %s: %w", name, err)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &Process{Name: name, LogPath: logPath, cmd: cmd, record: recordPath, done: make(chan struct{})}
+	p := &Process{Name: name, LogPath: logPath, cmd: cmd, from: before.Size(), done: make(chan struct{})}
 	err = writeRecord(ctx, recordPath, name, cmd.Process.Pid)
 	go func() {
 		_ = cmd.Wait() // the state that it leaves in cmd says all
@@ -134,32 +137,45 @@ func (p *Process) Kill() {
 	}
 }
 
-// Log returns what the process has written so far.
+// Log returns what the process has written so far. The log file may hold that
+// of earlier processes of the same name before it.
 func (p *Process) Log() string {
 	text, err := os.ReadFile(p.LogPath)
 	if err != nil {
 		return err.Error()
 	}
-	return string(text)
+	return string(text[min(p.from, int64(len(text))):])
 }
 
-// ended is the error of a process that ended before it was ready.
-func (p *Process) ended(ctx context.Context) error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("%s ended with status %d; its log %s ends:\n%s", p.Name, p.ExitCode(), p.LogPath, lastLines(p.LogPath, 15))
-	case <-ctx.Done():
-		return fmt.Errorf("%s is not ready: %w; its log %s ends:\n%s", p.Name, context.Cause(ctx), p.LogPath, lastLines(p.LogPath, 15))
+// readyWithin is how long a process may take to be ready. A Prefect server with
+// a new database takes 10 s on two free cores.
+const readyWithin = 90 * time.Second
+
+// awaitReady waits until ready says yes. When it does not, or the process ends
+// before, the process is killed and the error says what it last wrote.
+func (p *Process) awaitReady(ctx context.Context, ready func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready within %s", readyWithin))
+	defer cancel()
+	var problem error
+	for problem == nil && !ready() {
+		select {
+		case <-p.done:
+			problem = fmt.Errorf("ended with status %d", p.ExitCode())
+		case <-ctx.Done():
+			problem = context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
+	if problem == nil {
+		return nil
+	}
+	p.Kill()
+	return fmt.Errorf("%s: %w; its log %s ends:\n%s", p.Name, problem, p.LogPath, lastLines(p.Log(), 15))
 }
 
-// lastLines returns the last n lines of a file, indented, for an error message.
-func lastLines(path string, n int) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "  " + err.Error()
-	}
-	lines := strings.Split(string(bytes.TrimSpace(text)), "\n")
+// lastLines returns the last n lines of a text, indented, for an error message.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return "  " + strings.Join(lines[max(0, len(lines)-n):], "\n  ")
 }
 

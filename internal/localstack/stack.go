@@ -25,6 +25,9 @@ type Options struct {
 // Stack is a folder and the processes started for it. Its methods may be called
 // concurrently, but for Close and Detach, which are called once, at the end.
 type Stack struct {
+	// Ended names the processes that an earlier stack had left in the folder.
+	Ended []string
+
 	options Options
 	environ []string
 	lock    *os.File
@@ -44,11 +47,11 @@ func Open(ctx context.Context, options Options) (*Stack, error) {
 		return nil, err
 	}
 	options.Dir = dir
-	lock, _, err := claim(ctx, dir)
+	lock, ended, err := claim(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{options: options, lock: lock}
+	s := &Stack{options: options, lock: lock, Ended: ended}
 	if err := s.prepare(); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("prepare folder %s: %w", dir, err)

@@ -1,6 +1,7 @@
 package localstack
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -156,6 +157,9 @@ func TestOpenEndsWhatWasLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := openStack(t, dir)
+	if diff := cmp.Diff([]string{"worker"}, second.Ended); diff != "" {
+		t.Errorf("Ended (-want +got):\n%s", diff)
+	}
 	select {
 	case <-process.Done():
 	case <-time.After(patience):
@@ -200,7 +204,7 @@ func TestEndLeavesOtherProcessesAlone(t *testing.T) {
 	}
 }
 
-func TestAwaitAnswerTellsOfAnEnd(t *testing.T) {
+func TestAwaitReadyTellsOfAnEnd(t *testing.T) {
 	t.Parallel()
 	stack := openStack(t, t.TempDir())
 	defer stack.Close()
@@ -208,8 +212,40 @@ func TestAwaitAnswerTellsOfAnEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = process.awaitAnswer(t.Context(), "http://127.0.0.1:1/health")
+	err = process.awaitReady(t.Context(), func() bool { return false })
 	if err == nil || !strings.Contains(err.Error(), "status 4") || !strings.Contains(err.Error(), "no such database") {
-		t.Errorf("awaitAnswer of a process that ended: error %v, want its status and its last words", err)
+		t.Errorf("awaitReady of a process that ended: error %v, want its status and its last words", err)
+	}
+}
+
+func TestAwaitReadyEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	stack := openStack(t, t.TempDir())
+	defer stack.Close()
+	process := startShell(t, stack, "server", "echo ready; exec sleep 600")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("interrupted"))
+	if err := process.awaitReady(ctx, func() bool { return false }); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("awaitReady under an ended context: error %v, want its cause", err)
+	}
+	select {
+	case <-process.Done():
+	default:
+		t.Error("the process that never was ready still runs")
+	}
+}
+
+func TestLogIsThatOfOneStart(t *testing.T) {
+	t.Parallel()
+	stack := openStack(t, t.TempDir())
+	defer stack.Close()
+	for _, word := range []string{"first", "second"} {
+		process, err := stack.Start(t.Context(), ProcessSpec{Name: "worker", Path: "/bin/sh", Args: []string{"-c", "echo " + word}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if process.ExitCode() != 0 || process.Log() != word+"\n" {
+			t.Errorf("Log of the %s start = %q", word, process.Log())
+		}
 	}
 }
