@@ -123,6 +123,7 @@ func newRoot(io Streams) *cli.Command {
 		ErrWriter:             io.Err,
 		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // Main prints, once
 		Commands: []*cli.Command{
+			workerCommand(io),
 			versionCommand(io),
 		},
 	}

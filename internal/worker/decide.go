@@ -157,17 +157,17 @@ func (v view) vanished(now time.Time) bool {
 
 func decideUnstarted(v view) decision {
 	switch {
-	case v.state == "" && !v.gone:
-		return decision{}
 	case v.over():
 		return decision{action: doRelease, why: whyAlreadyTerminal}
 	case v.state == prefect.StatePending:
 		return decision{action: doHandBack, why: whyNothingStarted}
 	case v.state == prefect.StateCancelling:
 		return decision{action: doCancel, why: whyNothingStarted}
+	case v.state == prefect.StateRunning:
+		// No worker of this kind started it: somebody else's.
+		return decision{action: doRelease, why: whyNotOurs}
 	}
-	// Running, though no worker of this kind started it: somebody else's.
-	return decision{action: doRelease, why: whyNotOurs}
+	return decision{} // not read, or a state that is not known yet
 }
 
 func decideUnconfirmed(now time.Time, v view) decision {
@@ -187,14 +187,14 @@ func decideUnconfirmed(now time.Time, v view) decision {
 		// The flow runs, or may run, in a job run that cannot be told apart
 		// yet: other starts becoming known, or the end of the flow, settle it.
 		return decision{lookAt: v.lastLook.Add(t.ListLag)}
-	case v.state == "" && !v.gone:
-		return decision{}
 	case v.over():
 		return decision{action: doRelease, why: whyNothingStarted}
 	case v.state == prefect.StateCancelling:
 		return decision{action: doCancel, why: whyNothingStarted}
+	case v.state == prefect.StatePending:
+		return decision{action: doHandBack, why: whyNothingStarted}
 	}
-	return decision{action: doHandBack, why: whyNothingStarted}
+	return decision{} // a state that is not known yet
 }
 
 // nextStartLook spaces the looks for an unconfirmed start: early ones find a
@@ -321,10 +321,10 @@ func decideEnded(now time.Time, v view, why reason) decision {
 	}
 	clean := why == whyEnded && v.status == northflank.JobRunSuccess
 	switch {
-	case v.state == "":
-		return decision{}
 	case v.state == prefect.StateCancelling:
 		return decision{action: doCancel, why: why}
+	case v.state != prefect.StatePending && v.state != prefect.StateRunning:
+		return decision{} // not read, or a state that is not known yet
 	case clean && v.policy.ownCommand && v.state == prefect.StatePending:
 		return decision{action: doComplete, why: why}
 	case v.evidence == nil && why == whyEnded:

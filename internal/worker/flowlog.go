@@ -18,8 +18,6 @@ type flowLogs struct {
 	log     *slog.Logger
 	enabled bool
 	every   time.Duration
-	maxSize int // bytes of a batch
-	maxLine int // bytes of a line
 
 	mu      sync.Mutex
 	pending []prefect.Log
@@ -28,11 +26,10 @@ type flowLogs struct {
 }
 
 const (
-	logName          = "prefect.flow_runs.worker"
-	maxPendingLogs   = 10_000
-	maxPendingBytes  = 16 << 20
-	logOverhead      = 256 // bytes of a line besides its message
-	truncationSuffix = "... [truncated]"
+	logName         = "prefect.flow_runs.worker"
+	maxPendingLogs  = 10_000
+	maxPendingBytes = 16 << 20
+	linesAtOnce     = 1000
 )
 
 // Prefect's levels are Python's.
@@ -43,10 +40,7 @@ const (
 )
 
 func newFlowLogs(client *prefect.Client, s prefect.LoggingToAPI, log *slog.Logger) *flowLogs {
-	return &flowLogs{
-		client: client, log: log, enabled: s.Enabled,
-		every: s.BatchInterval, maxSize: s.BatchSize, maxLine: s.MaxLogSize,
-	}
+	return &flowLogs{client: client, log: log, enabled: s.Enabled, every: s.BatchInterval}
 }
 
 // add appends a line to a flow run's log.
@@ -58,15 +52,12 @@ func (f *flowLogs) addLine(l prefect.Log) {
 	if !f.enabled {
 		return
 	}
-	if len(l.Message) > f.maxLine {
-		l.Message = l.Message[:max(0, f.maxLine-len(truncationSuffix))] + truncationSuffix
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pending = append(f.pending, l)
-	f.bytes += len(l.Message) + logOverhead
+	f.bytes += len(l.Message)
 	for len(f.pending) > maxPendingLogs || f.bytes > maxPendingBytes {
-		f.bytes -= len(f.pending[0].Message) + logOverhead
+		f.bytes -= len(f.pending[0].Message)
 		f.pending = f.pending[1:]
 		f.dropped++
 	}
@@ -114,18 +105,11 @@ func (f *flowLogs) take() []prefect.Log {
 		f.log.Warn("lines for flow runs' logs were dropped: Prefect takes them too slowly", "lines", f.dropped)
 		f.dropped = 0
 	}
-	n, size := 0, 0
-	for n < len(f.pending) {
-		size += len(f.pending[n].Message) + logOverhead
-		if n > 0 && size > f.maxSize {
-			break
-		}
-		n++
-	}
+	n := min(len(f.pending), linesAtOnce)
 	batch := f.pending[:n:n]
 	f.pending = f.pending[n:]
 	for _, l := range batch {
-		f.bytes -= len(l.Message) + logOverhead
+		f.bytes -= len(l.Message)
 	}
 	return batch
 }
@@ -135,6 +119,6 @@ func (f *flowLogs) putBack(batch []prefect.Log) {
 	defer f.mu.Unlock()
 	f.pending = append(batch, f.pending...)
 	for _, l := range batch {
-		f.bytes += len(l.Message) + logOverhead
+		f.bytes += len(l.Message)
 	}
 }

@@ -54,6 +54,9 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 	if pool.ID == "" {
 		return nil
 	}
+	w.mu.Lock()
+	w.lastPoll = time.Now()
+	w.mu.Unlock()
 	flowRuns, err := w.Prefect.ScheduledFlowRuns(ctx, w.Pool, w.Queues, time.Now().Add(w.Prefetch.Truncate(time.Second)), 0)
 	if err != nil {
 		if errors.Is(err, prefect.ErrNotFound) {
@@ -100,4 +103,12 @@ func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, 
 		w.runSubmission(work, pool, fr)
 	})
 	return true
+}
+
+// Healthy reports whether the worker polled lately: within 30 query intervals,
+// as Prefect's own health check counts.
+func (w *Worker) Healthy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.lastPoll) < 30*w.Query
 }

@@ -60,7 +60,7 @@ func (t *tracked) holdsSlot() bool {
 
 // setState records a state of Prefect's, read or just proposed.
 func (t *tracked) setState(state prefect.State, now time.Time) {
-	t.view.state, t.view.stateName, t.view.stateSince, t.view.readAt = state.Type, state.Name, state.Timestamp, now
+	t.view.state, t.view.stateSince, t.view.readAt = state.Type, state.Timestamp, now
 	t.flowRun.State, t.flowRun.StateType, t.flowRun.StateName, t.flowRun.StateID = &state, state.Type, state.Name, state.ID
 	if state.Type == prefect.StateRunning {
 		t.view.began = true

@@ -69,9 +69,10 @@ type Worker struct {
 	slots    chan struct{} // one token for each submission under way
 
 	mu        sync.Mutex
-	pool      prefect.WorkPool  // as last read; ID "" until the first sync
-	peers     map[string]bool   // other workers of the pool: online?
-	peersAt   time.Time         // when peers was read; zero: never
+	pool      prefect.WorkPool // as last read; ID "" until the first sync
+	peers     map[string]bool  // other workers of the pool: online?
+	peersAt   time.Time        // when peers was read; zero: never
+	lastPoll  time.Time
 	elsewhere map[string]string // job run ids that live flow runs of the pool show: their flow run
 
 	// Wake-ups, of size 1: they may merge.
@@ -106,6 +107,7 @@ func New(o Options) (*Worker, error) {
 		elsewhere: map[string]string{},
 		polled:    make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
 	}
+	w.lastPoll = time.Now() // the health check's clock starts with the worker
 	return w, nil
 }
 
