@@ -358,7 +358,7 @@ func (s *submission) startRun(ctx context.Context, request northflank.JobRequest
 func (s *submission) record(ctx context.Context, run northflank.StartedRun) {
 	fr, key := s.flowRun, s.key
 	s.table.changeJob(key, func(j *job) { j.remember(run.ID) })
-	s.table.update(fr.ID, func(t *tracked) { t.runID, t.view.start = run.ID, started })
+	s.table.update(fr.ID, func(t *tracked) { t.runID, t.jobRun.Name, t.view.start = run.ID, run.Name, started })
 	if err := s.Prefect.SetInfrastructurePID(ctx, fr.ID, joinPID(key.id, run.ID)); err != nil {
 		// Tried again by decide; until then the lane stays taken, so that a
 		// successor finds at most one job run that nobody knows.

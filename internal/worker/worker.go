@@ -65,6 +65,7 @@ type Worker struct {
 	gate     *gate
 	flowLogs *flowLogs
 	events   *events
+	streams  *streams
 	said     said
 	slots    chan struct{} // one token for each submission under way
 
@@ -107,6 +108,7 @@ func New(o Options) (*Worker, error) {
 		elsewhere: map[string]string{},
 		polled:    make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
 	}
+	w.streams = &streams{w: w, jobs: map[jobKey]*stream{}}
 	w.lastPoll = time.Now() // the health check's clock starts with the worker
 	return w, nil
 }
@@ -154,12 +156,12 @@ func (w *Worker) Run(ctx context.Context) error {
 //	observe -> adopt, update the table                Prefect's side
 //	sweep -> update the table                         Northflank's side
 //	reconcile: decide(table) -> act                   what is to be done
-//	sync, janitor, flow logs, events                  around it
+//	sync, janitor, flow logs, events, streams         around it
 func (w *Worker) runLoops(ctx, work context.Context) error {
 	var submissions sync.WaitGroup
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run,
+		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}

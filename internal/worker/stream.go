@@ -1,0 +1,225 @@
+package worker
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/northflank/prefect-northflank/internal/northflank"
+	"github.com/northflank/prefect-northflank/internal/prefect"
+	"github.com/northflank/prefect-northflank/internal/secret"
+)
+
+const (
+	streamTick    = time.Second
+	streamTail    = 5 * time.Second // the last lines arrive this long after a job run's end
+	streamHistory = 1000            // lines asked for at a (re)connect
+	recentLines   = 5000            // remembered to drop what a reconnect repeats
+)
+
+// streams forwards the output of containers into their flow runs' logs, for
+// flow runs whose stream_output is true: one log socket a job, whatever the
+// number of its job runs.
+type streams struct {
+	w     *Worker
+	mu    sync.Mutex
+	jobs  map[jobKey]*stream
+	tasks sync.WaitGroup
+}
+
+// stream is the socket of one job, and what is needed to tell its lines apart.
+type stream struct {
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	owners map[string]streamed // by job run id
+	pods   map[string]string   // container id: job run id
+	recent map[lineKey]bool
+	order  []lineKey // of recent, oldest first
+	last   time.Time // newest line seen
+}
+
+// streamed is a flow run whose output is forwarded.
+type streamed struct {
+	flowRunID string
+	runName   string // of the job run; "" when not known
+	scrub     *secret.Scrubber
+}
+
+type lineKey struct {
+	container string
+	at        time.Time
+	text      string
+}
+
+// run opens and closes sockets as flow runs come and go, until ctx ends.
+func (s *streams) run(ctx context.Context) error {
+	defer s.tasks.Wait()
+	for sleep(ctx, streamTick) {
+		wanted := s.wanted(time.Now())
+		s.mu.Lock()
+		for key, owners := range wanted {
+			st := s.jobs[key]
+			if st == nil {
+				streamCtx, cancel := context.WithCancel(ctx)
+				st = &stream{cancel: cancel, pods: map[string]string{}, recent: map[lineKey]bool{}}
+				s.jobs[key] = st
+				s.tasks.Go(func() { s.follow(streamCtx, key, st) })
+			}
+			st.mu.Lock()
+			st.owners = owners
+			st.mu.Unlock()
+		}
+		for key, st := range s.jobs {
+			if wanted[key] == nil {
+				st.cancel()
+				delete(s.jobs, key)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// wanted lists, by job, the job runs whose output is forwarded now.
+func (s *streams) wanted(now time.Time) map[jobKey]map[string]streamed {
+	s.w.table.mu.Lock()
+	defer s.w.table.mu.Unlock()
+	out := map[jobKey]map[string]streamed{}
+	for _, t := range s.w.table.rows {
+		spec := t.spec()
+		if spec == nil || !spec.Stream || t.client == nil || t.view.start != started {
+			continue
+		}
+		if t.view.container == ended && now.Sub(t.view.since) > streamTail {
+			continue
+		}
+		key := t.key()
+		if out[key] == nil {
+			out[key] = map[string]streamed{}
+		}
+		out[key][t.runID] = streamed{flowRunID: t.id, runName: t.jobRun.Name, scrub: secret.NewScrubber(spec.Secrets...)}
+	}
+	return out
+}
+
+// follow keeps one job's socket open. It reconnects from the newest line seen,
+// and drops what comes twice.
+func (s *streams) follow(ctx context.Context, key jobKey, st *stream) {
+	began := time.Now().Add(-time.Minute)
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		st.mu.Lock()
+		from := latest(began, st.last)
+		st.mu.Unlock()
+		opened := time.Now()
+		err := key.client.TailLogs(northflank.WithClass(ctx, northflank.ClassEvidence), key.project, key.id,
+			northflank.TailQuery{Start: from, LineLimit: streamHistory},
+			func(lines []northflank.LogLine) { s.forward(ctx, key, st, lines) })
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.w.said.trouble(ctx, s.w.log, "following the output of job "+key.id, err)
+		}
+		if time.Since(opened) > time.Minute {
+			attempt = 0
+		}
+		// Each connect costs a request.
+		if !sleep(ctx, backoff(attempt, 2*time.Second, 5*time.Minute)) {
+			return
+		}
+	}
+}
+
+// forward adds lines to the logs of the flow runs that they belong to.
+func (s *streams) forward(ctx context.Context, key jobKey, st *stream, lines []northflank.LogLine) {
+	for _, l := range lines {
+		if !st.isNew(l) {
+			continue
+		}
+		owner, ok := s.ownerOf(ctx, key, st, l.ContainerID)
+		if !ok {
+			continue
+		}
+		level := levelInfo
+		if l.Stream == "stderr" {
+			level = levelWarning
+		}
+		s.w.flowLogs.addLine(prefect.Log{
+			Name: "prefect.flow_runs.container", Level: level, Message: owner.scrub.Text(l.Text),
+			Timestamp: l.Time.UTC(), FlowRunID: owner.flowRunID,
+		})
+	}
+}
+
+// isNew reports whether a line was not seen yet, and remembers it.
+func (st *stream) isNew(l northflank.LogLine) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	key := lineKey{l.ContainerID, l.Time, l.Text}
+	if st.recent[key] {
+		return false
+	}
+	st.recent[key] = true
+	st.order = append(st.order, key)
+	if len(st.order) > recentLines {
+		delete(st.recent, st.order[0])
+		st.order = st.order[1:]
+	}
+	st.last = latest(st.last, l.Time)
+	return true
+}
+
+// ownerOf tells whose container wrote a line. A container is asked for once:
+// its name may begin with its job run's, which saves the request.
+func (s *streams) ownerOf(ctx context.Context, key jobKey, st *stream, container string) (streamed, bool) {
+	st.mu.Lock()
+	runID, known := st.pods[container]
+	owners := st.owners
+	st.mu.Unlock()
+	if known {
+		owner, ok := owners[runID]
+		return owner, ok
+	}
+	for id, owner := range owners {
+		if owner.runName != "" && strings.HasPrefix(container, owner.runName) {
+			st.setPod(container, id)
+			return owner, true
+		}
+	}
+	for id := range owners {
+		if st.asked(id) {
+			continue
+		}
+		containers, err := key.client.ListContainers(northflank.WithClass(ctx, northflank.ClassEvidence), key.project, key.id, id)
+		if err != nil {
+			continue
+		}
+		for _, c := range containers {
+			st.setPod(c.Name, id)
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	owner, ok := owners[st.pods[container]]
+	return owner, ok
+}
+
+func (st *stream) setPod(container, runID string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.pods[container] = runID
+}
+
+// asked reports whether a container of the job run is known already.
+func (st *stream) asked(runID string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, id := range st.pods {
+		if id == runID {
+			return true
+		}
+	}
+	return false
+}
