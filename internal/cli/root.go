@@ -124,6 +124,7 @@ func newRoot(io Streams) *cli.Command {
 		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // Main prints, once
 		Commands: []*cli.Command{
 			workerCommand(io),
+			emulatorCommand(io),
 			versionCommand(io),
 		},
 	}
