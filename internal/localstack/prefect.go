@@ -2,13 +2,11 @@ package localstack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 )
 
 // PrefectOptions say what Prefect server to start.
@@ -75,15 +73,18 @@ func (s *Stack) startPrefect(ctx context.Context, options PrefectOptions, home s
 	})
 }
 
-// Prefect runs the prefect command line against a server, with input as its
-// standard input, and returns what it printed.
+// Prefect runs the prefect command line against a server, in the folder dir, and
+// returns what it printed.
 func (s *Stack) Prefect(ctx context.Context, server *Prefect, dir string, args ...string) (string, error) {
-	out, err := s.Run(ctx, ProcessSpec{
-		Path: s.options.Python.Program("prefect"), Args: args, Dir: dir,
-		Env: map[string]string{"PREFECT_API_URL": server.APIURL},
+	return s.Run(ctx, ProcessSpec{
+		Path: s.options.Python.Program("prefect"), Args: args, Dir: dir, Env: map[string]string{"PREFECT_API_URL": server.APIURL},
 	}, "")
-	if err != nil {
-		return out, errors.New(strings.TrimSpace(err.Error()))
-	}
-	return out, nil
+}
+
+// Program runs our program against a server, with input as its standard input,
+// and returns what it printed.
+func (s *Stack) Program(ctx context.Context, server *Prefect, input string, args ...string) (string, error) {
+	return s.Run(ctx, ProcessSpec{
+		Path: s.options.Binary, Args: args, Env: map[string]string{"PREFECT_API_URL": server.APIURL},
+	}, input)
 }
