@@ -103,7 +103,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	switches := switchDefaults()
 	for name, value := range c.Switches {
-		if err := checkSwitch(name, value); err != nil {
+		if err := CheckSwitch(name, value); err != nil {
 			return c, err
 		}
 		switches[name] = value

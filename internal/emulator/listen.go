@@ -9,20 +9,9 @@ import (
 	"time"
 )
 
-// ListenError says why an address cannot be served, and what to do.
-type ListenError struct {
-	Address string
-	Err     error
-	hint    string
-}
-
-func (e *ListenError) Error() string { return fmt.Sprintf("listen on %s: %v", e.Address, e.Err) }
-
-// Unwrap returns the cause.
-func (e *ListenError) Unwrap() error { return e.Err }
-
-// Hint is the next step.
-func (e *ListenError) Hint() string { return e.hint }
+// ErrNotLoopback is the refusal to serve other machines, which could run
+// commands on this one; Config.AllowRemote lifts it.
+var ErrNotLoopback = errors.New("other machines could run commands on this one")
 
 // Listen serves the API and the web page on an address until Close and returns
 // the base URL; port 0 takes a free one.
@@ -33,14 +22,11 @@ func (s *Server) ListenAdmin(address string) (string, error) { return s.listen(a
 
 func (s *Server) listen(address string, h http.Handler) (string, error) {
 	if !s.config.AllowRemote && !isLoopback(address) {
-		return "", &ListenError{
-			Address: address, Err: errors.New("other machines could run commands on this one"),
-			hint: "use 127.0.0.1, or allow remote access if the network is trusted",
-		}
+		return "", fmt.Errorf("listen on %s: %w", address, ErrNotLoopback)
 	}
 	l, err := new(net.ListenConfig).Listen(s.ctx, "tcp", address)
 	if err != nil {
-		return "", &ListenError{Address: address, Err: err, hint: "choose another address, or port 0 for a free one; another emulator may be running"}
+		return "", err
 	}
 	if !s.config.AllowRemote {
 		h = sameHost(h)

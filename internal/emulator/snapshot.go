@@ -108,12 +108,18 @@ func (s *Server) Log(jobRunID string) []LogLine {
 	if r == nil {
 		return nil
 	}
-	lines, _ := r.log.since(0)
+	lines, _ := r.linesFrom(0)
+	return lines
+}
+
+// linesFrom returns the lines from number n on, and the number after them.
+func (r *run) linesFrom(n int) ([]LogLine, int) {
+	lines, first := r.log.since(n)
 	list := make([]LogLine, 0, len(lines))
 	for _, l := range lines {
 		list = append(list, LogLine{Time: l.TS, Container: l.Container, Stream: l.Stream, Text: l.Text})
 	}
-	return list
+	return list, first + len(lines)
 }
 
 // anyRun finds a job run by id in all projects.

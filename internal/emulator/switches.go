@@ -11,10 +11,10 @@ import (
 // Switch is a choice among answers that Northflank does not document. A client
 // must be right in every position.
 type Switch struct {
-	Name string
+	Name string `json:"name"`
 	// Values it takes, the default first. Empty: a duration such as 5s.
-	Values []string
-	Help   string
+	Values []string `json:"values"`
+	Help   string   `json:"help"`
 }
 
 // Names of the switches.
@@ -80,7 +80,8 @@ func switchDefaults() map[string]string {
 	return defaults
 }
 
-func checkSwitch(name, value string) error {
+// CheckSwitch reports an unknown switch or position.
+func CheckSwitch(name, value string) error {
 	var names []string
 	for _, sw := range SwitchTable() {
 		names = append(names, sw.Name)
@@ -110,7 +111,7 @@ func (s *Server) Switches() map[string]string {
 
 // SetSwitch moves a switch; it holds from the next request on.
 func (s *Server) SetSwitch(name, value string) error {
-	if err := checkSwitch(name, value); err != nil {
+	if err := CheckSwitch(name, value); err != nil {
 		return err
 	}
 	s.mu.Lock()
