@@ -21,6 +21,7 @@ const (
 	routeVersion
 	routeCSRFToken
 	routeWorkPool
+	routeWorkPools
 	routeCreateWorkPool
 	routeUpdateWorkPool
 	routeScheduledFlowRuns
@@ -37,6 +38,7 @@ const (
 	routeDeployments
 	routeCreateFlowRun
 	routeFlow
+	routeFlows
 	routeCreateLogs
 	routeCreateEvents
 	routeBlockDocument
@@ -59,6 +61,7 @@ var routeTable = [routeCount]Route{
 	routeVersion:             {http.MethodGet, "/admin/version"},
 	routeCSRFToken:           {http.MethodGet, "/csrf-token"},
 	routeWorkPool:            {http.MethodGet, "/work_pools/{name}"},
+	routeWorkPools:           {http.MethodPost, "/work_pools/filter"},
 	routeCreateWorkPool:      {http.MethodPost, "/work_pools/"},
 	routeUpdateWorkPool:      {http.MethodPatch, "/work_pools/{name}"},
 	routeScheduledFlowRuns:   {http.MethodPost, "/work_pools/{name}/get_scheduled_flow_runs"},
@@ -75,6 +78,7 @@ var routeTable = [routeCount]Route{
 	routeDeployments:         {http.MethodPost, "/deployments/filter"},
 	routeCreateFlowRun:       {http.MethodPost, "/deployments/{id}/create_flow_run"},
 	routeFlow:                {http.MethodGet, "/flows/{id}"},
+	routeFlows:               {http.MethodPost, "/flows/filter"},
 	routeCreateLogs:          {http.MethodPost, "/logs/"},
 	routeCreateEvents:        {http.MethodPost, "/events"},
 	routeBlockDocument:       {http.MethodGet, "/block_documents/{id}"},

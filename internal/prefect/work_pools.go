@@ -19,11 +19,22 @@ func (c *Client) WorkPool(ctx context.Context, name string) (WorkPool, error) {
 // CreateWorkPool makes a work pool; [ErrConflict] when the name is taken,
 // [ErrForbidden] for a name that starts with "prefect".
 func (c *Client) CreateWorkPool(ctx context.Context, name, typ string, template json.RawMessage) (WorkPool, error) {
+	return c.createWorkPool(ctx, name, typ, template, false)
+}
+
+// CreatePausedWorkPool is CreateWorkPool for one that hands out no flow runs
+// until somebody resumes it.
+func (c *Client) CreatePausedWorkPool(ctx context.Context, name, typ string, template json.RawMessage) (WorkPool, error) {
+	return c.createWorkPool(ctx, name, typ, template, true)
+}
+
+func (c *Client) createWorkPool(ctx context.Context, name, typ string, template json.RawMessage, paused bool) (WorkPool, error) {
 	body := struct {
 		Name            string          `json:"name"`
 		Type            string          `json:"type"`
 		BaseJobTemplate json.RawMessage `json:"base_job_template,omitempty"`
-	}{name, typ, template}
+		IsPaused        bool            `json:"is_paused,omitempty"`
+	}{name, typ, template, paused}
 	var pool WorkPool
 	if err := c.call(ctx, routeCreateWorkPool, request{body: body}, &pool); err != nil {
 		return WorkPool{}, fmt.Errorf("create work pool %q: %w", name, err)
