@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -146,4 +147,13 @@ func awaitState(t *testing.T, s *Server, runID string, reached func(JobRunInfo) 
 			t.Fatal("test ended while waiting for a job run")
 		}
 	}
+}
+
+// sleep is time.Sleep with words; only for bubbles, where it costs nothing.
+func sleep(d string) {
+	parsed, err := time.ParseDuration(d)
+	if err != nil {
+		panic(err)
+	}
+	time.Sleep(parsed)
 }
