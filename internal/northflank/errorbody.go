@@ -16,9 +16,6 @@ import (
 const (
 	maxMessage = 500  // runes of a message shown
 	maxDetails = 2000 // runes of the details shown
-	// minSecret: a shorter value of the environment is as likely part of an
-	// ordinary word, and masking it would garble the message.
-	minSecret = 8
 )
 
 // refusing turns answers other than 2xx into [*Error] and 2xx answers that are
@@ -33,8 +30,7 @@ func (c *Client) refusing(next stage) stage {
 			return a, c.newError(r, a)
 		}
 		if body := bytes.TrimSpace(a.body); len(body) > 0 && !json.Valid(body) {
-			text := c.mask(r, string(body))
-			return a, &AnswerError{Method: r.method, Path: r.path, Problem: "not JSON: " + oneLine(text, 100)}
+			return a, unusable(r, "not JSON: "+oneLine(c.scrubber(r).Text(string(body)), 100))
 		}
 		return a, nil
 	}
@@ -48,12 +44,13 @@ func (c *Client) newError(r *request, a *answer) *Error {
 		Status: a.status, Method: r.method, Path: r.path, Route: r.route, Project: r.project,
 		RetryAfter: retryAfter(a.header),
 	}
+	scrub := c.scrubber(r)
 	var envelope struct {
 		Error   json.RawMessage `json:"error"`
 		Message json.RawMessage `json:"message"`
 	}
 	if json.Unmarshal(a.body, &envelope) != nil {
-		e.Message = c.mask(r, oneLine(string(a.body), maxMessage))
+		e.Message = oneLine(scrub.Text(string(a.body)), maxMessage)
 		return e
 	}
 	var inner struct {
@@ -72,9 +69,9 @@ func (c *Client) newError(r *request, a *answer) *Error {
 	if e.Message == "" && e.Details == nil {
 		e.Message = string(a.body) // some other JSON: better shown than lost
 	}
-	e.Message = c.mask(r, e.Message)
-	e.ID = c.mask(r, e.ID)
-	e.Details = c.maskDetails(r, e.Details)
+	e.Message = scrub.Text(e.Message)
+	e.ID = scrub.Text(e.ID)
+	e.Details = scrub.Any(e.Details)
 	return e
 }
 
@@ -87,42 +84,21 @@ func text(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// mask hides the client's token and the request's secret values in text that
-// came from the other side: a validator may echo what it refuses.
-func (c *Client) mask(r *request, s string) string {
-	if t := c.token.Reveal(); t != "" {
-		s = strings.ReplaceAll(s, t, secret.Mask)
-	}
-	for _, v := range r.secrets {
-		s = strings.ReplaceAll(s, v, secret.Mask)
+// scrubber hides the client's token and the request's secret values in text
+// that came from the other side: a validator may echo what it refuses.
+func (c *Client) scrubber(r *request) *secret.Scrubber {
+	hidden := append([]string{c.token.Reveal()}, r.secrets...)
+	for _, v := range hidden {
+		// In text that was not decoded a value stands as JSON writes it.
 		if quoted, err := json.Marshal(v); err == nil {
-			s = strings.ReplaceAll(s, string(quoted[1:len(quoted)-1]), secret.Mask)
+			hidden = append(hidden, string(quoted[1:len(quoted)-1]))
 		}
 	}
-	return s
+	return secret.NewScrubber(hidden...)
 }
 
-func (c *Client) maskDetails(r *request, v any) any {
-	switch v := v.(type) {
-	case string:
-		return c.mask(r, v)
-	case []any:
-		for i := range v {
-			v[i] = c.maskDetails(r, v[i])
-		}
-	case map[string]any:
-		masked := make(map[string]any, len(v))
-		for k, item := range v {
-			masked[c.mask(r, k)] = c.maskDetails(r, item)
-		}
-		return masked
-	}
-	return v
-}
-
-// secretValues collects what must not come back in an error: the values of an
-// environment and the contents of mounted files, longest first so that no part
-// of one is left when another is contained in it.
+// secretValues lists what must not come back in an error: the values of an
+// environment and the contents of mounted files.
 func (q RunRequest) secretValues() []string {
 	var values []string
 	for _, v := range q.RuntimeEnvironment {
@@ -131,8 +107,6 @@ func (q RunRequest) secretValues() []string {
 	for _, f := range q.RuntimeFiles {
 		values = append(values, f.Data)
 	}
-	values = slices.DeleteFunc(values, func(v string) bool { return len(v) < minSecret })
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
 	return values
 }
 

@@ -62,9 +62,11 @@ func pages[T any](ctx context.Context, c *Client, action string, first func() (*
 			if !p.HasNextPage && (p.Cursor == "" || len(list) == 0) {
 				return
 			}
-			if len(list) > 0 {
-				head = id(list[0])
+			if len(list) == 0 {
+				fail(unusable(r, "an empty page says that more follow"))
+				return
 			}
+			head = id(list[0])
 			next := *r
 			if p.Cursor != "" {
 				if seen[p.Cursor] {

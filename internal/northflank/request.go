@@ -18,10 +18,10 @@ type request struct {
 	query  url.Values
 	body   []byte // nil: none
 
-	project string // for errors; "" on routes without one
-	class   Class  // unless the context says otherwise
-	public  bool   // needs no token, so none is sent
-	secrets []string
+	project string   // for errors; "" on routes without one
+	class   Class    // unless the context says otherwise
+	public  bool     // needs no token, so none is sent
+	secrets []string // values of the body that no error may show
 }
 
 // url returns the full address.

@@ -44,7 +44,7 @@ func (r JobRun) Terminal() bool {
 	return r.Concluded || r.Status == JobRunSuccess || r.Status == JobRunFailed
 }
 
-// Succeeded reports a clean end. RUNNING with concluded true is an abnormal end.
+// Success reports a clean end. RUNNING with concluded true is an abnormal end.
 func (r JobRun) Success() bool { return r.Status == JobRunSuccess }
 
 // StartedRun is the answer to a start: all that Northflank tells.

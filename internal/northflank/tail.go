@@ -134,7 +134,7 @@ func (c *Client) authenticateTail(ctx context.Context, conn *websocket.Conn, r *
 // users treat it the same.
 func (c *Client) tailRefused(r *request, status int, message string) *Error {
 	return &Error{
-		Status: status, Message: c.mask(r, message),
+		Status: status, Message: c.scrubber(r).Text(message),
 		Method: r.method, Path: r.path, Route: r.route, Project: r.project,
 	}
 }
@@ -169,7 +169,7 @@ func (c *Client) readTail(ctx context.Context, conn *websocket.Conn, r *request,
 				Message string `json:"message"`
 			}
 			_ = json.Unmarshal(frame.Data, &e) // an error without a message is one too
-			return fmt.Errorf("northflank ended the log stream: %s", oneLine(c.mask(r, e.Message), maxMessage))
+			return fmt.Errorf("northflank ended the log stream: %s", oneLine(c.scrubber(r).Text(e.Message), maxMessage))
 		}
 	}
 }
