@@ -242,7 +242,7 @@ func (w *Worker) release(ctx context.Context, row tracked, why reason) {
 			single = j.single && j.cleanup
 		})
 		if single && why != whyCannotTell {
-			w.deleteJob(ctx, row.key(), row.id)
+			w.deleteJob(ctx, row.key(), row.id, deleteNow)
 		}
 	}
 	w.table.drop(row.id)

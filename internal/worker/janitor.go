@@ -23,7 +23,7 @@ func (w *Worker) janitorLoop(ctx context.Context) error {
 	var orphansAt time.Time
 	for sleep(ctx, min(janitorTick, w.Timing.JobIdle)) {
 		for _, key := range w.idleJobs(time.Now()) {
-			w.deleteJob(ctx, key, "")
+			w.deleteJob(ctx, key, "", deleteIfIdle)
 		}
 		if time.Now().Before(orphansAt) {
 			continue
@@ -61,7 +61,7 @@ func (tb *table) inUse(key jobKey, except string) bool {
 // deleteJob deletes one of our jobs, unless a flow run needs it; except is one
 // that does not any more. No start can begin on it meanwhile. A job in which
 // something still runs is left for the next time.
-func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string) {
+func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remove func(context.Context, jobKey) (active bool, err error)) {
 	w.table.mu.Lock()
 	j := w.table.job(key)
 	free := !j.deleting && !w.table.inUse(key, except)
@@ -70,7 +70,16 @@ func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string) {
 	if !free {
 		return
 	}
-	deleted := w.deleteIdle(northflank.WithClass(ctx, northflank.ClassCleanup), key)
+	active, err := remove(northflank.WithClass(ctx, northflank.ClassCleanup), key)
+	deleted := err == nil && !active || errors.Is(err, northflank.ErrNotFound)
+	switch {
+	case deleted:
+		w.log.InfoContext(ctx, "job deleted", "job_id", key.id)
+	case err != nil:
+		w.said.trouble(ctx, w.log, "deleting unused jobs", err)
+	default:
+		w.log.DebugContext(ctx, "idle job not deleted: something runs in it", "job_id", key.id)
+	}
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
 	if deleted {
@@ -81,25 +90,18 @@ func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string) {
 	w.table.freeLanes()
 }
 
-// deleteIdle deletes a job in which nothing runs, and reports whether it is gone.
-// Deleting a job kills what runs in it, so a look comes first.
-func (w *Worker) deleteIdle(ctx context.Context, key jobKey) bool {
-	active, err := hasActiveRuns(ctx, key)
-	if err == nil && !active {
-		err = key.client.DeleteJob(ctx, key.project, key.id)
+// deleteIfIdle deletes a job in which nothing runs. Deleting a job kills what
+// runs in it, so a look comes first.
+func deleteIfIdle(ctx context.Context, key jobKey) (active bool, err error) {
+	if active, err = hasActiveRuns(ctx, key); active || err != nil {
+		return active, err
 	}
-	switch {
-	case errors.Is(err, northflank.ErrNotFound):
-		return true
-	case err != nil:
-		w.log.DebugContext(ctx, "deleting an idle job", "job_id", key.id, "err", err)
-		return false
-	case active:
-		w.log.DebugContext(ctx, "idle job not deleted: something runs in it", "job_id", key.id)
-		return false
-	}
-	w.log.InfoContext(ctx, "idle job deleted", "job_id", key.id)
-	return true
+	return deleteNow(ctx, key)
+}
+
+// deleteNow deletes a job whose only job run is known to have ended.
+func deleteNow(ctx context.Context, key jobKey) (active bool, err error) {
+	return false, key.client.DeleteJob(ctx, key.project, key.id)
 }
 
 // hasActiveRuns reports whether something runs in the job. Only its newest runs
@@ -137,7 +139,7 @@ func (w *Worker) removeOrphans(ctx context.Context) bool {
 			continue
 		}
 		for _, key := range keys {
-			w.deleteJob(ctx, key, "")
+			w.deleteJob(ctx, key, "", deleteIfIdle)
 		}
 	}
 	return len(places) > 0

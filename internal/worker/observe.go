@@ -166,8 +166,14 @@ func (w *Worker) considerAdoption(ctx context.Context, fr prefect.FlowRun) {
 	if f.owner != w.Name && !w.inherits(fr, f.owner) {
 		return
 	}
-	if f.process == w.process && time.Since(fr.State.Timestamp) < w.Timing.Relook {
+	switch age := time.Since(fr.State.Timestamp); {
+	case f.process == w.process && age < w.Timing.Relook:
 		return // ours, just finished: this answer is older
+	case f.owner == w.Name && f.process != "" && f.process != w.process && fr.State.Timestamp.After(w.startedAt):
+		w.said.trouble(ctx, w.log, "sharing flow runs", fmt.Errorf("another process claims flow runs of this pool as worker %q: give every worker its own --name", w.Name))
+		if age < w.Timing.StartLease {
+			return // it is about to start this one
+		}
 	}
 	row := &tracked{
 		id: fr.ID, name: fr.Name, flowRun: fr, process: f.process, adopted: true,

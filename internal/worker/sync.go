@@ -20,7 +20,10 @@ func (w *Worker) setUp(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		err := w.sync(ctx)
 		if err == nil {
-			return w.observe(ctx)
+			err = w.observe(ctx)
+		}
+		if err == nil {
+			return nil
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -57,9 +57,10 @@ const stopWithin = 1500 * time.Millisecond
 // Worker runs the flow runs of one work pool. See the package comment.
 type Worker struct {
 	Options
-	process  string // tells this process from another one under the same name
-	log      *slog.Logger
-	preparer *Preparer
+	startedAt time.Time
+	process   string // tells this process from another one under the same name
+	log       *slog.Logger
+	preparer  *Preparer
 
 	table    *table
 	gate     *gate
@@ -95,8 +96,8 @@ func New(o Options) (*Worker, error) {
 	log := o.Logger.With("work_pool", o.Pool)
 	w := &Worker{
 		Options: o,
-		process: newProcessID(),
-		log:     log,
+		process: newProcessID(), startedAt: time.Now(),
+		log: log,
 		preparer: &Preparer{
 			Prefect: o.Prefect, SettingsEnv: o.Settings.Environment(), Account: o.Account, WorkerName: o.Name,
 		},
