@@ -46,7 +46,7 @@ func (b *builder) docker(configType, entrypoint, command string) *northflank.Doc
 		if entrypoint == "" && !b.isSet("deployment_docker_custom_entrypoint") {
 			b.add(name, "replaces the entrypoint, but deployment_docker_custom_entrypoint is not set", "set it, or use customCommand")
 		}
-	} else if entrypoint != "" {
+	} else if entrypoint != "" && configType != "" {
 		b.add(name, "keeps the image's entrypoint, but deployment_docker_custom_entrypoint is set", "remove one of them (null overrides the work pool)")
 	}
 	if hasCommand {

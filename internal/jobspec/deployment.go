@@ -72,13 +72,7 @@ func (b *builder) image() string {
 	}
 	path, ok := toText(b.in.Values[name])
 	path = strings.TrimSpace(path)
-	_, last, found := strings.Cut(path, "/")
-	if !found {
-		last = path
-	}
-	if i := strings.LastIndex(last, "/"); i >= 0 {
-		last = last[i+1:]
-	}
+	last := path[strings.LastIndex(path, "/")+1:] // a colon before it belongs to the registry's port
 	if ok && path != "" && !strings.ContainsAny(last, ":@") {
 		b.add(name, "has no tag or digest, and Northflank requires one", fmt.Sprintf("add a tag, for example %q", path+":"+suggestedTag(path)))
 		return ""

@@ -123,7 +123,7 @@ func (b *builder) files() map[string]northflank.RuntimeFile {
 		switch {
 		case f.Null:
 		case !strings.HasPrefix(f.Key, "/") || path.Clean(f.Key) != f.Key || f.Key == "/":
-			b.addKey("runtime_files", "runtime_files."+f.Key, f.Text, "must be the absolute path of a file", fmt.Sprintf("write it as %q", path.Join("/app", f.Key)))
+			b.addKey("runtime_files", "runtime_files."+f.Key, f.Text, "must be the absolute path of a file, without . or .. in it", "for example \"/etc/app/settings.json\"")
 		default:
 			files[f.Key] = northflank.RuntimeFile{Data: base64.StdEncoding.EncodeToString([]byte(f.Text)), Encoding: "utf-8"}
 		}
@@ -134,17 +134,21 @@ func (b *builder) files() map[string]northflank.RuntimeFile {
 	return files
 }
 
-// secretName is what names of variables with secrets look like.
-var secretName = regexp.MustCompile(`(?i)(secret|token|passw|passphrase|api_?key|private_?key|access_?key|auth_string|credential)`)
+var (
+	// secretName is what names of variables with secrets look like.
+	secretName = regexp.MustCompile(`(?i)secret|token|passw|passphrase|(api|private|access)_?key|auth_string|custom_headers|credential`)
+	// secretValue is a URL with a password in it.
+	secretValue = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
+)
 
 // secrets lists what must not be shown of the finished requests: the given
 // secrets, the token, values of variables that look like secrets by their
-// name, and files that hold any of these, in the form in which they are sent.
+// name or form, and files that hold any of these, in the form in which they are sent.
 func (b *builder) secrets(spec Spec) []string {
 	all := slices.Clone(b.in.Secrets)
 	all = append(all, spec.Account.Token.Reveal())
 	for name, value := range spec.Run.RuntimeEnvironment {
-		if secretName.MatchString(name) {
+		if secretName.MatchString(name) || secretValue.MatchString(value) {
 			all = append(all, value)
 		}
 	}

@@ -45,7 +45,7 @@ func (m Mark) OfWorker(workerName string) bool {
 // to length, and the mark. A check sum binds the mark to the name, so that a
 // copy which somebody makes of the job is not taken for one of ours.
 func (m Mark) Describe(jobName, text string) string {
-	mark := m.String(jobName)
+	mark := m.text(jobName)
 	text = cut(validDescription(text), maxDescription-len(mark)-1)
 	if text == "" {
 		return mark
@@ -53,8 +53,8 @@ func (m Mark) Describe(jobName, text string) string {
 	return text + " " + mark
 }
 
-// String returns the mark alone, as it stands in the named job's description.
-func (m Mark) String(jobName string) string {
+// text is the mark alone, as it stands in the named job's description.
+func (m Mark) text(jobName string) string {
 	cleanup := "no"
 	if m.Cleanup {
 		cleanup = "yes"
@@ -73,7 +73,7 @@ func ParseJobMark(name, description string) (Mark, bool) {
 		return Mark{}, false
 	}
 	mark := Mark{Pool: m[1], Worker: m[2], Scope: Scope(m[3]), Cleanup: m[4] == "yes"}
-	return mark, mark.String(name) == m[0]
+	return mark, mark.text(name) == m[0]
 }
 
 // descriptionRefused is every character that Northflank does not take in a

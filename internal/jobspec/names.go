@@ -148,12 +148,18 @@ func shortHash(n int, texts ...string) string {
 
 // NearestName returns the known name most like the given one, if any is near
 // enough to be meant: at most a third of its length, and 3 at the most, are
-// other letters. Of equally near ones the first counts.
+// other letters; or else it is part of the known name ("gpu_type" of
+// "billing_gpu_type"). Of equally near ones the first counts.
 func NearestName(name string, known []string) (string, bool) {
 	best, distance := "", min(3, max(1, len(name)/3))+1
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d < distance {
 			best, distance = k, d
+		}
+	}
+	for _, k := range known {
+		if best == "" && name != "" && strings.Contains("_"+k+"_", "_"+strings.ToLower(name)+"_") {
+			best = k
 		}
 	}
 	return best, best != ""

@@ -33,7 +33,7 @@ func (b *builder) addKey(name, key string, value any, cause, nextStep string) {
 		shown = "" // values of environments and files are nobody's business
 	}
 	b.problems = append(b.problems, Problem{
-		Variable: key, Value: shown, Origin: b.in.Origins[key],
+		Variable: key, Value: shown, Origin: b.originOf(key, name),
 		Cause: cause, NextStep: nextStep,
 	})
 }
@@ -154,7 +154,7 @@ func (b *builder) integer(name string) (n int, set bool) {
 	n, ok := toInteger(b.in.Values[name])
 	switch {
 	case !ok:
-		b.add(name, "must be an integer, not "+typeName(b.in.Values[name]), "write a number such as "+exampleInteger(v))
+		b.add(name, "must be an integer", "write a number such as "+exampleInteger(v))
 	case v.Max > 0 && (n < v.Min || n > v.Max):
 		b.add(name, fmt.Sprintf("must be between %d and %d", v.Min, v.Max), "write a number such as "+exampleInteger(v))
 	}
@@ -165,7 +165,7 @@ func exampleInteger(v Variable) string {
 	if n, ok := v.Default.(int); ok {
 		return fmt.Sprint(n)
 	}
-	return fmt.Sprint(max(v.Min, 30))
+	return v.Example
 }
 
 // boolean reads a boolean; set is false when there is neither value nor default.

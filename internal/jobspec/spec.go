@@ -120,24 +120,25 @@ func (w Warning) String() string {
 	return w.Variable + ": " + w.Text
 }
 
-// Requests returns Job and Run as decoded JSON, as they would be sent, with
-// every secret hidden: for showing, never for sending.
-func (s Spec) Requests() (job, run any, err error) {
+// Requests returns the bodies of PUT /jobs and of the start of the job run, byte
+// for byte as they are sent but with every secret hidden: for showing only.
+func (s Spec) Requests() (job, run json.RawMessage, err error) {
 	scrub := secret.NewScrubber(s.Secrets...)
-	masked := func(v any) (any, error) {
-		body, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		var decoded any
-		if err := json.Unmarshal(body, &decoded); err != nil {
-			return nil, err
-		}
-		return scrub.Any(decoded), nil
-	}
-	if job, err = masked(s.Job); err != nil {
+	if job, err = masked(s.Job, scrub); err != nil {
 		return nil, nil, err
 	}
-	run, err = masked(s.Run)
+	run, err = masked(s.Run, scrub)
 	return job, run, err
+}
+
+func masked(request any, scrub *secret.Scrubber) (json.RawMessage, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	ordered, err := decodeObject(body)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(mapTexts(ordered, scrub.Text))
 }

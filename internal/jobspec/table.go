@@ -52,7 +52,7 @@ var accountVariables = []Variable{
 		Name: "team_id", Type: TypeText, Title: "Team ID",
 		Description: "Northflank team ID. Needed only with an organisation's API token. Wins over the team of the credentials.",
 		Place:       "path of every request", Section: SectionAccount, Level: LevelWorker,
-		Constraint: "letters, digits and single hyphens, beginning with a letter", Pattern: refPattern, Example: "my-team",
+		Constraint: "letters, digits and single hyphens", Pattern: slugPattern, Example: "my-team",
 	},
 	{
 		Name: "project_id", Type: TypeText, Title: "Project ID",
@@ -228,7 +228,7 @@ var limitVariables = []Variable{
 		Name: "settings_grace_period_seconds", Type: TypeInteger, Title: "Grace Period",
 		Description: "Seconds between SIGTERM and SIGKILL when the container is ended. null: Northflank's default of 30.",
 		Place:       "deployment.gracePeriodSeconds", Section: SectionLimits, Level: LevelJob,
-		Min: 0, Max: 86400,
+		Min: 0, Max: 86400, Example: "30",
 	},
 	{
 		Name: "settings_run_on_source_change", Type: TypeText, Default: "never", Title: "Run On Source Change",
@@ -240,13 +240,13 @@ var limitVariables = []Variable{
 		Name: "deployment_storage_ephemeral_size_mb", Type: TypeInteger, Title: "Ephemeral Storage",
 		Description: "Disk of the container in MB. null: Northflank's default of 1024.",
 		Place:       "deployment.storage.ephemeralStorage.storageSize", Section: SectionCompute, Level: LevelRun,
-		Min: 1, Max: maxInt32,
+		Min: 1, Max: maxInt32, Example: "2048",
 	},
 	{
 		Name: "deployment_storage_shm_size_mb", Type: TypeInteger, Title: "Shared Memory",
 		Description: "Size of /dev/shm in MB, for data loaders of machine learning libraries. null: Northflank's default.",
 		Place:       "deployment.storage.shmSize", Section: SectionCompute, Level: LevelRun,
-		Min: 1, Max: maxInt32,
+		Min: 1, Max: maxInt32, Example: "1024",
 	},
 	{
 		Name: "deployment_metadata_annotations", Type: TypeTextMap, Title: "Annotations",
