@@ -274,7 +274,7 @@ func (s *Server) deleteJob(q *request) (answer, *apiError) {
 			r.stop(errJobDeleted)
 		}
 		r.deleted = true
-		r.log.discard()
+		r.log.close()
 		s.store.remove(r.path())
 		s.store.remove(r.logPath())
 	}

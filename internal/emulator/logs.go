@@ -77,9 +77,6 @@ func (l *runLog) close() {
 	l.file, l.ended = nil, true
 }
 
-// discard ends the writing because the job is deleted.
-func (l *runLog) discard() { l.close() }
-
 // since returns the lines from number n on, and the number of the first of them.
 func (l *runLog) since(n int) (lines []logLine, first int) {
 	l.mu.Lock()

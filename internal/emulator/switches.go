@@ -39,7 +39,6 @@ const (
 	SwitchLogJSON        = "log-json"
 	SwitchLogEnvelope    = "log-envelope"
 	SwitchTailEnd        = "tail-end"
-	SwitchWebhookRun     = "webhook-run"
 )
 
 // SwitchTable lists every switch.
@@ -65,7 +64,6 @@ func SwitchTable() []Switch {
 		{SwitchLogJSON, []string{"string", "object"}, "log lines that are JSON objects: as text, or as objects without prefix"},
 		{SwitchLogEnvelope, []string{"data", "logs", "nested"}, "range answer: data:[..], data:{logs:[..]}, or data:{data:[..]}"},
 		{SwitchTailEnd, []string{"open", "close"}, "a tail of one job run stays open after its end, or is closed by the server"},
-		{SwitchWebhookRun, []string{"with", "without"}, "webhook events name the job run, or only the job"},
 	}
 }
 

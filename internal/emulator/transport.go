@@ -183,17 +183,19 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(out.status)
 	_, _ = w.Write(out.body[:len(out.body)/2])
 	_ = http.NewResponseController(w).Flush()
-	breakConnection(w)
+	closeConnection(w, false)
 }
 
 // breakConnection ends a connection as a crashed proxy does: by a reset, without
 // another byte.
-func breakConnection(w http.ResponseWriter) {
+func breakConnection(w http.ResponseWriter) { closeConnection(w, true) }
+
+func closeConnection(w http.ResponseWriter, reset bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil { // not a plain HTTP/1.1 connection
 		panic(http.ErrAbortHandler)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := conn.(*net.TCPConn); ok && reset {
 		_ = tcp.SetLinger(0)
 	}
 	conn.Close()
