@@ -34,6 +34,7 @@ type Error struct {
 	retryAfter  time.Duration // from Retry-After; negative when absent
 	maintenance bool          // the answer carried Prefect-Maintenance: true
 	uncertain   bool          // a write that may have taken effect
+	foreign     bool          // the answer is not from a route of Prefect's API
 }
 
 func (e *Error) Error() string {
@@ -59,7 +60,9 @@ func (e *Error) Hint() string { return e.hint }
 // Unwrap gives the transport error, so that errors.Is finds context.Canceled.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is maps the status to the sentinels of this package.
+// Is maps the status to the sentinels of this package. What a proxy or a web
+// page answers in Prefect's place is ErrUnavailable: a stranger's 404 must not
+// pass for a deleted flow run.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrUnauthorized:
@@ -67,20 +70,27 @@ func (e *Error) Is(target error) bool {
 	case ErrForbidden:
 		return e.Status == http.StatusForbidden
 	case ErrNotFound:
-		return e.Status == http.StatusNotFound
+		return e.Status == http.StatusNotFound && !e.foreign
 	case ErrConflict:
-		return e.Status == http.StatusConflict
+		return e.Status == http.StatusConflict && !e.foreign
 	case ErrInvalid:
-		return e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusBadRequest
+		return (e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusBadRequest) && !e.foreign
 	case ErrUnavailable:
-		// A caller that gave up says nothing about Prefect.
-		if errors.Is(e.cause, context.Canceled) {
-			return false
-		}
-		return e.Status == 0 || e.Status >= 500 ||
-			e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests
+		return e.unavailable()
 	}
 	return false
+}
+
+func (e *Error) unavailable() bool {
+	switch {
+	case errors.Is(e.cause, context.Canceled): // the caller gave up, which says nothing about Prefect
+		return false
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		return false
+	case e.foreign || e.Status < 400 || e.Status >= 500: // below 400: no answer, an unreadable one, a redirect
+		return true
+	}
+	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests
 }
 
 // MayHaveHappened reports whether the failed write behind err may nevertheless

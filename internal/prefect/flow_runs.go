@@ -197,9 +197,13 @@ func (c *Client) SetLabels(ctx context.Context, flowRunID string, labels map[str
 	return nil
 }
 
-// SetInfrastructurePID stores what is needed to find the flow run's infrastructure.
+// SetInfrastructurePID stores what is needed to find the flow run's
+// infrastructure; "" takes it away. Handing a flow run back does not.
 func (c *Client) SetInfrastructurePID(ctx context.Context, flowRunID, pid string) error {
-	body := map[string]any{"infrastructure_pid": pid}
+	body := map[string]any{"infrastructure_pid": nil}
+	if pid != "" {
+		body["infrastructure_pid"] = pid
+	}
 	if err := c.call(ctx, routeUpdateFlowRun, request{args: []string{flowRunID}, body: body}, nil); err != nil {
 		return fmt.Errorf("store infrastructure pid of flow run %s: %w", flowRunID, err)
 	}

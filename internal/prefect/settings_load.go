@@ -169,13 +169,13 @@ func (e *fileError) Hint() string { return "mend " + e.path + ", or work from an
 // readProfile adds the settings of the active profile. A profiles file that is
 // broken or lacks the profile is worth a warning only, as in Prefect.
 func (l *loader) readProfile(path string) {
-	switch {
-	case path != "" && !filepath.IsAbs(path):
+	home := expandHome(l.settings.environ["PREFECT_HOME"], l.options.HomeDir)
+	if home == "" {
+		home = filepath.Join(l.options.HomeDir, ".prefect")
+	}
+	path = cmp.Or(path, filepath.Join(home, "profiles.toml"))
+	if !filepath.IsAbs(path) {
 		path = l.path(path)
-	case path == "" && l.settings.environ["PREFECT_HOME"] != "":
-		path = filepath.Join(expandHome(l.settings.environ["PREFECT_HOME"], l.options.HomeDir), "profiles.toml")
-	case path == "":
-		path = filepath.Join(l.options.HomeDir, ".prefect", "profiles.toml")
 	}
 	content, err := readFile(path)
 	var file struct {

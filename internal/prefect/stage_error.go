@@ -54,7 +54,8 @@ func (s *errorStage) do(ctx context.Context, ex *exchange) (*reply, error) {
 	e.uncertain = ex.route.changes() && !rep.unsent && rep.status >= 500
 	e.retryAfter = parseRetryAfter(rep.header.Get("Retry-After"), time.Now())
 	e.maintenance = rep.header.Get("Prefect-Maintenance") == "true"
-	e.hint = s.statusHint(rep)
+	e.foreign = s.isForeign(rep, e.Message)
+	e.hint = s.statusHint(rep, e.foreign)
 	return nil, e
 }
 
@@ -139,7 +140,16 @@ func redirectTarget(location string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-func (s *errorStage) statusHint(rep *reply) string {
+// isForeign recognises an answer that no route of the API gave: not JSON, or the
+// web framework's own "Not Found" for a path that it does not know. Prefect 3.8
+// server names the missing object in every 404 of its own; what Cloud writes is
+// not known.
+func (s *errorStage) isForeign(rep *reply, message string) bool {
+	unknownPath := rep.status == http.StatusNotFound && message == "Not Found" && !s.settings.IsCloud()
+	return rep.status >= 400 && (!rep.isJSON() || unknownPath)
+}
+
+func (s *errorStage) statusHint(rep *reply, foreign bool) string {
 	source := s.settings.origin("PREFECT_API_URL")
 	switch {
 	case rep.status >= 300 && rep.status < 400:
@@ -152,7 +162,7 @@ func (s *errorStage) statusHint(rep *reply) string {
 		return "the server wants CSRF tokens; set PREFECT_CLIENT_CSRF_SUPPORT_ENABLED=true"
 	case rep.status == http.StatusForbidden && s.settings.IsCloud():
 		return "the account behind PREFECT_API_KEY lacks a permission in this workspace"
-	case rep.status >= 400 && !rep.isJSON():
+	case foreign:
 		return "PREFECT_API_URL (from " + source + ") may not point at a Prefect API; for a Prefect server it ends in /api"
 	}
 	return ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -55,8 +56,8 @@ func (c *Client) logBatches(logs []Log) ([][]json.RawMessage, error) {
 	return batches, nil
 }
 
-// encodeLog makes a record of at most limit bytes, by cutting the message. Each
-// byte of it takes one byte of the record or more.
+// encodeLog makes a record of at most limit bytes, by cutting the message
+// between characters.
 func encodeLog(line Log, limit int) (json.RawMessage, error) {
 	line.Timestamp = line.Timestamp.UTC()
 	record, err := encode(line)
@@ -64,22 +65,45 @@ func encodeLog(line Log, limit int) (json.RawMessage, error) {
 		return nil, fmt.Errorf("encode log line: %w", err)
 	}
 	if excess := len(record) - limit; excess > 0 {
-		line.Message = truncate(line.Message, len(line.Message)-excess)
+		room := encodedLen(line.Message) - excess - len(truncatedMark)
+		line.Message = truncate(line.Message, room) + truncatedMark
 		return encode(line)
 	}
 	return record, nil
 }
 
-// truncate cuts text to at most limit bytes, the mark included, between characters.
-func truncate(text string, limit int) string {
-	if len(text) <= limit {
-		return text
+// truncate returns the beginning of text that takes at most room bytes as JSON.
+func truncate(text string, room int) string {
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		if room -= encodedRune(r, size); room < 0 {
+			return text[:i]
+		}
+		i += size
 	}
-	cut := max(limit-len(truncatedMark), 0)
-	for cut > 0 && !utf8.RuneStart(text[cut]) {
-		cut--
+	return text
+}
+
+func encodedLen(text string) int {
+	total := 0
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		total += encodedRune(r, size)
+		i += size
 	}
-	return text[:cut] + truncatedMark
+	return total
+}
+
+// encodedRune is how many bytes encoding/json writes for r, which took size
+// bytes of the text, without HTML escaping.
+func encodedRune(r rune, size int) int {
+	switch {
+	case strings.ContainsRune("\"\\\b\f\n\r\t", r):
+		return 2
+	case r < ' ', r == '\u2028', r == '\u2029', r == utf8.RuneError && size == 1:
+		return 6 // a broken byte becomes \ufffd
+	}
+	return size
 }
 
 // SendEvents writes events. Their ids make repeating harmless.
