@@ -36,7 +36,7 @@ unit: ## run the tests that need neither network nor Python
 
 .PHONY: e2e
 e2e: ## run the tests against a real Prefect server and a local Northflank
-	go test -tags e2e -count=1 -timeout 20m ./test/e2e/...
+	go test -tags e2e -count=1 -parallel 4 -timeout 20m ./test/e2e/...
 
 .PHONY: race
 race: ## run the unit tests under the race detector

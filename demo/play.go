@@ -83,8 +83,9 @@ func (d *demo) setUpPool(ctx context.Context) error {
 
 func (d *demo) startWorker(ctx context.Context) error {
 	d.show("prefect-northflank worker start --pool " + pool)
-	_, err := d.stack.StartWorker(ctx, d.server, localstack.WorkerOptions{
-		Name: "worker", Pool: pool, Env: map[string]string{"PREFECT_WORKER_QUERY_SECONDS": "1"}, // 10 s is the default
+	_, err := d.stack.StartWorker(ctx, localstack.WorkerOptions{
+		Name: "worker", Pool: pool,
+		Env: map[string]string{"PREFECT_API_URL": d.server.APIURL, "PREFECT_WORKER_QUERY_SECONDS": "1"}, // 10 s is the default
 	})
 	return err
 }
@@ -112,7 +113,9 @@ func (d *demo) trigger(ctx context.Context) error {
 // ours runs a command of prefect-northflank and shows it.
 func (d *demo) ours(ctx context.Context, input string, args ...string) error {
 	d.show("prefect-northflank " + strings.Join(args, " "))
-	_, err := d.stack.Program(ctx, d.server, input, args...)
+	_, err := d.stack.Program(ctx, localstack.ProgramOptions{
+		Args: args, Input: input, Env: map[string]string{"PREFECT_API_URL": d.server.APIURL},
+	})
 	return err
 }
 

@@ -81,10 +81,14 @@ func (s *Stack) Prefect(ctx context.Context, server *Prefect, dir string, args .
 	}, "")
 }
 
-// Program runs our program against a server, with input as its standard input,
-// and returns what it printed.
-func (s *Stack) Program(ctx context.Context, server *Prefect, input string, args ...string) (string, error) {
-	return s.Run(ctx, ProcessSpec{
-		Path: s.options.Binary, Args: args, Env: map[string]string{"PREFECT_API_URL": server.APIURL},
-	}, input)
+// ProgramOptions say how to run our program.
+type ProgramOptions struct {
+	Args  []string
+	Input string            // its standard input
+	Env   map[string]string // settings
+}
+
+// Program runs our program to its end and returns what it printed.
+func (s *Stack) Program(ctx context.Context, options ProgramOptions) (string, error) {
+	return s.Run(ctx, ProcessSpec{Path: s.options.Binary, Args: options.Args, Env: options.Env}, options.Input)
 }

@@ -2,7 +2,6 @@ package localstack
 
 import (
 	"context"
-	"maps"
 	"strings"
 )
 
@@ -11,16 +10,14 @@ type WorkerOptions struct {
 	Name string // of the process in the stack
 	Pool string
 	Args []string          // more options of the command
-	Env  map[string]string // settings
+	Env  map[string]string // settings, PREFECT_API_URL among them
 }
 
 // StartWorker starts a worker of the pool and returns when it says that it has
 // started.
-func (s *Stack) StartWorker(ctx context.Context, server *Prefect, options WorkerOptions) (*Process, error) {
-	env := map[string]string{"PREFECT_API_URL": server.APIURL}
-	maps.Copy(env, options.Env)
+func (s *Stack) StartWorker(ctx context.Context, options WorkerOptions) (*Process, error) {
 	process, err := s.Start(ctx, ProcessSpec{
-		Name: options.Name, Path: s.options.Binary, Env: env,
+		Name: options.Name, Path: s.options.Binary, Env: options.Env,
 		Args: append([]string{"worker", "start", "--pool", options.Pool}, options.Args...),
 	})
 	if err != nil {
