@@ -36,12 +36,12 @@ func emulatorCommand(io Streams) *cli.Command {
 			&cli.StringFlag{Name: "admin-listen", Usage: "`ADDRESS` of faults, switches and counters (default: not served)"},
 			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` that keeps jobs, job runs and logs over a restart (default: memory)"},
 			&cli.StringSliceFlag{Name: "project", Usage: "`ID` of a project that exists; repeatable", Value: []string{emulator.DefaultProject}},
-			&cli.StringFlag{Name: "team", Usage: "only `ID` is a team (default: any is)"},
-			&cli.StringFlag{Name: "token", Usage: "API `TOKEN` to accept; no secret, unless --allow-remote is set", Value: emulator.DefaultToken},
+			&cli.StringFlag{Name: "team", Usage: "`ID` of the team; other teams are then unknown (default: any id will do)"},
+			&cli.StringFlag{Name: "token", Usage: "API `TOKEN` to accept; the default is no secret", Value: emulator.DefaultToken},
 			&cli.IntFlag{Name: "rate-limit", Usage: "`REQUESTS` an hour, 0 for no limit", Value: emulator.DefaultRateLimit},
 			&cli.FloatFlag{Name: "time-scale", Usage: "`FACTOR` by which back-off, deadline and grace period pass faster", Value: 1},
 			&cli.StringSliceFlag{Name: "switch", Usage: "`NAME=VALUE` of an undocumented behaviour; repeatable, see: emulator switches"},
-			&cli.BoolFlag{Name: "allow-remote", Usage: "listen on an address that other machines reach: they can run commands on this one"},
+			&cli.BoolFlag{Name: "allow-remote", Usage: "allow addresses that other machines reach: with the token they run commands here, without it they read the page"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT` of what is printed at the start: text or json", Value: "text"},
 			&cli.BoolFlag{Name: "verbose", Usage: "show each request"},
 		},
@@ -94,6 +94,9 @@ func emulatorConfig(cmd *cli.Command, io Streams) (emulator.Config, error) {
 	}
 	if config.TimeScale <= 0 {
 		return config, usagef("1 is real time, 60 makes a minute pass in a second", "--time-scale %g: it must be above 0", config.TimeScale)
+	}
+	if config.AllowRemote && !cmd.IsSet("token") {
+		return config, usagef("add --token with a secret of your own", "--allow-remote: the default token is known to everybody")
 	}
 	if o := cmd.String("output"); o != "text" && o != "json" {
 		return config, usagef("use text or json", "--output %q is unknown", o)

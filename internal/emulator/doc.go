@@ -9,6 +9,18 @@
 // exists for each answer that a client must survive both ways. Faults (Fault)
 // break requests and job runs on purpose.
 //
+// A test uses it without a socket (Server.Transport), in a testing/synctest
+// bubble if it likes, with a Go function in place of containers (RunnerFunc);
+// or over sockets (Server.Listen, Server.ListenAdmin). The admin endpoints:
+//
+//	GET, DELETE  /counters               requests so far; DELETE also forgets the bodies
+//	GET          /bodies                 bodies of writes, byte for byte
+//	GET          /jobs, /job-runs        with exit code and reason
+//	GET, POST, DELETE /faults[/{id}]     a Fault as JSON, durations such as "10s"
+//	GET, PUT     /switches               {"aborted-run":"gone"}
+//	GET, PUT     /rate-limit             {"limit":100,"spend":5}
+//	POST         /builds                 {"project":..,"service":..,"id":..,"branch":..,"sha":..,"status":"SUCCESS"}
+//
 // What it does not imitate:
 //
 //   - Images. None is pulled; a job run executes its command on this machine,

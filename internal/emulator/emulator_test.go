@@ -3,6 +3,7 @@ package emulator
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -18,6 +19,22 @@ func TestMain(m *testing.M) {
 		childMain(dir)
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// childVariable makes the test binary an emulator that is then killed.
+const childVariable = "EMULATOR_TEST_CHILD"
+
+func childMain(dir string) {
+	s, err := New(Config{DataDir: dir})
+	if err != nil {
+		panic(err)
+	}
+	url, err := s.Listen("127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(url)
+	select {}
 }
 
 // start returns a server that ends with the test.

@@ -181,22 +181,6 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// childVariable makes the test binary an emulator that is then killed.
-const childVariable = "EMULATOR_TEST_CHILD"
-
-func childMain(dir string) {
-	s, err := New(Config{DataDir: dir})
-	if err != nil {
-		panic(err)
-	}
-	url, err := s.Listen("127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(url)
-	select {}
-}
-
 // After a SIGKILL of the emulator, its job runs are concluded and their
 // processes ended by the next one.
 func TestKilledEmulator(t *testing.T) {

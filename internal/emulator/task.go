@@ -43,8 +43,7 @@ type Task struct {
 	Stdout, Stderr io.Writer // end up in the job run's log, line by line
 	Killed         <-chan struct{}
 
-	grace    time.Duration
-	deadline time.Duration
+	grace time.Duration
 }
 
 // Northflank docs: 30 s between SIGTERM and SIGKILL unless set.

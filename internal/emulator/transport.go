@@ -54,7 +54,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func response(r *http.Request, out reply, body io.ReadCloser) *http.Response {
 	return &http.Response{
-		Status: http.StatusText(out.status), StatusCode: out.status,
+		Status: strconv.Itoa(out.status) + " " + http.StatusText(out.status), StatusCode: out.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: out.header, Body: body, ContentLength: int64(len(out.body)), Request: r,
 	}
