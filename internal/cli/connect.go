@@ -35,6 +35,14 @@ func loadSettings(cmd *cli.Command, io Streams) (*prefect.Settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	if wanted := cmd.String("profile"); wanted != "" && settings.Profile != wanted {
+		// Prefect falls back to its default profile, and so to another server.
+		cause := ""
+		if settings.Profile == "" {
+			cause = ": " + strings.Join(settings.Warnings, "; ")
+		}
+		return nil, usagef("prefect profile ls shows the profiles", "there is no Prefect profile %q%s", wanted, cause)
+	}
 	for _, w := range settings.Warnings {
 		fmt.Fprintf(io.Err, "warning: %s\n", w)
 	}
@@ -48,7 +56,7 @@ func connect(cmd *cli.Command, io Streams) (*prefect.Client, *prefect.Settings, 
 		return nil, nil, err
 	}
 	client, err := prefect.NewClient(prefect.ClientOptions{
-		Settings: settings, Version: Version(), Logger: newLogger(io.Err, settings, cmd.Bool("verbose")),
+		Settings: settings, Version: Version(), Logger: newLogger(io.Err, settings, false),
 	})
 	return client, settings, err
 }

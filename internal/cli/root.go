@@ -112,18 +112,22 @@ func printError(w io.Writer, err error) {
 
 func newRoot(io Streams) *cli.Command {
 	root := &cli.Command{
-		Name:                  "prefect-northflank",
-		Usage:                 "run Prefect flow runs as Northflank job runs",
-		Version:               Version(),
-		HideVersion:           true,
-		EnableShellCompletion: true,
-		Suggest:               true,
-		Reader:                io.In,
-		Writer:                io.Out,
-		ErrWriter:             io.Err,
-		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // Main prints, once
+		Name:                            "prefect-northflank",
+		Usage:                           "run Prefect flow runs as Northflank job runs",
+		Version:                         Version(),
+		HideVersion:                     true,
+		EnableShellCompletion:           true,
+		ConfigureShellCompletionCommand: showCompletion,
+		Suggest:                         true,
+		Reader:                          io.In,
+		Writer:                          io.Out,
+		ErrWriter:                       io.Err,
+		ExitErrHandler:                  func(context.Context, *cli.Command, error) {}, // Main prints, once
 		Commands: []*cli.Command{
 			workerCommand(io),
+			poolCommand(io),
+			credentialsCommand(io),
+			renderCommand(io),
 			emulatorCommand(io),
 			versionCommand(io),
 		},
