@@ -3,7 +3,6 @@ package jobspec
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
@@ -28,20 +27,6 @@ var (
 	labelValuePattern = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$`)
 )
 
-// identity is what flow runs must have in common to share a job. Its hash is
-// part of the job's name. All that PUT /jobs sends is in it, hence one name
-// always stands for one body; and the worker is, since only one worker starts
-// job runs of a job.
-type identity struct {
-	Scope                        Scope
-	BaseURL, TeamID, ProjectID   string
-	PoolID, PoolName, WorkerName string
-	Owner                        string // id of the deployment, flow or flow run; "" with ScopePool
-	Slug, Description            string
-	Cleanup                      bool
-	Job                          northflank.JobRequest
-}
-
 // name gives the job its name and its description.
 func (b *builder) name(spec *Spec) {
 	readable := b.text("name")
@@ -50,25 +35,31 @@ func (b *builder) name(spec *Spec) {
 		readable = owner.Name
 	}
 	text := b.text("description")
-	id := identity{
-		Scope:   spec.Scope,
-		BaseURL: spec.Account.BaseURL, TeamID: spec.Account.TeamID, ProjectID: spec.ProjectID,
-		PoolID: b.in.PoolID, PoolName: b.in.PoolName, WorkerName: b.in.WorkerName,
-		Owner: owner.ID, Slug: slug(readable), Description: text,
-		Cleanup: spec.Cleanup, Job: spec.Job,
-	}
-	if spec.Scope == ScopeFlowRun {
-		// A flow run has one job whatever worker looks after it, so that a
-		// successor meets the same job and not a second one.
-		id = identity{Scope: id.Scope, ProjectID: id.ProjectID, PoolID: id.PoolID, Owner: owner.ID, Slug: id.Slug}
-	}
-	spec.Job.Name = JobName(readable, id.hash())
+	spec.Job.Name = JobName(readable, b.identity(spec, owner, slug(readable), text))
 	spec.mark = NewMark(b.in.PoolID, b.in.WorkerName, spec.Scope, spec.Cleanup)
 	spec.markText = text
 	if text == "" {
 		spec.markText = fmt.Sprintf("Prefect %s %s, worker %s", owner.kind, owner.Name, b.in.WorkerName)
 	}
 	spec.Job.Description = spec.mark.Describe(spec.Job.Name, spec.markText)
+}
+
+// identity hashes what flow runs must have in common to share a job. All that
+// PUT /jobs sends is in it, hence one name always stands for one body; and the
+// worker is, since only one worker starts job runs of a job.
+//
+// A flow run's own job is the same whatever worker looks after it, so that a
+// successor meets that job and does not make a second one.
+func (b *builder) identity(spec *Spec, owner owner, slug, description string) string {
+	common := []string{string(spec.Scope), spec.ProjectID, b.in.PoolID, owner.ID, slug}
+	if spec.Scope == ScopeFlowRun {
+		return shortHash(hashLength, common...)
+	}
+	return shortHash(hashLength, append(common,
+		spec.Account.BaseURL, spec.Account.TeamID,
+		b.in.PoolName, b.in.WorkerName, owner.Name, description, fmt.Sprint(spec.Cleanup),
+		string(mustEncode(spec.Job)), // still without name and description
+	)...)
 }
 
 // owner is the Prefect object that a job belongs to.
@@ -87,14 +78,6 @@ func (b *builder) owner(scope Scope) owner {
 		return owner{b.in.Flow, "flow"}
 	}
 	return owner{Named{Name: b.in.PoolName}, "work pool"}
-}
-
-func (id identity) hash() string {
-	body, err := json.Marshal(id)
-	if err != nil {
-		panic("jobspec: identity of a job: " + err.Error()) // strings, numbers and booleans only
-	}
-	return shortHash(hashLength, string(body))
 }
 
 // JobNamed returns the job of the given lane, 0 to 98: jobs that are alike but

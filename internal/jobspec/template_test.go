@@ -122,8 +122,9 @@ func TestOriginalVariablesAreASubset(t *testing.T) {
 	}
 }
 
-// A block reference, a placeholder and null pass Prefect's validation only with
-// these shapes; test/e2e tries them on a real server.
+// A block's content, a reference to a block, a placeholder and null all pass the
+// validation of a Prefect 3.8 server with these shapes, as a value and beside a
+// reference as the pool's default; with the original's only the first does.
 func TestCredentialsSchema(t *testing.T) {
 	t.Parallel()
 	ours := parse(t, BaseJobTemplate())
