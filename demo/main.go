@@ -24,7 +24,6 @@ import (
 const (
 	binary       = "bin/prefect-northflank"
 	pythonDir    = ".local/python"
-	stackDir     = ".local/demo"
 	requirements = "test/requirements.txt"
 	example      = "examples/basic"
 )
@@ -40,6 +39,7 @@ const (
 func main() {
 	keep := flag.Bool("keep", false, "leave everything running at the end")
 	end := flag.Bool("stop", false, "only end what a demo left running")
+	dir := flag.String("dir", ".local/demo", "folder of databases, logs and copies")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
@@ -50,7 +50,7 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel)
 	status := exitAsExpected
-	err := run(ctx, *keep, *end)
+	err := run(ctx, *dir, *keep, *end)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "Interrupted: everything was stopped.")
@@ -62,9 +62,9 @@ func main() {
 	os.Exit(status)
 }
 
-func run(ctx context.Context, keep, end bool) error {
+func run(ctx context.Context, dir string, keep, end bool) error {
 	if end {
-		ended, err := localstack.End(ctx, stackDir)
+		ended, err := localstack.End(ctx, dir)
 		if err == nil {
 			fmt.Println(endedLine(ended, "Nothing was running."))
 		}
@@ -78,7 +78,7 @@ func run(ctx context.Context, keep, end bool) error {
 	if err != nil {
 		return err
 	}
-	stack, err := localstack.Open(ctx, localstack.Options{Dir: stackDir, Binary: program, Python: python})
+	stack, err := localstack.Open(ctx, localstack.Options{Dir: dir, Binary: program, Python: python})
 	if errors.Is(err, localstack.ErrInUse) {
 		return fmt.Errorf("%w: another `make demo` is running here; let it end, or press Ctrl-C there", err)
 	} else if err != nil {
@@ -87,7 +87,7 @@ func run(ctx context.Context, keep, end bool) error {
 	if len(stack.Ended) > 0 {
 		fmt.Println(endedLine(stack.Ended, ""))
 	}
-	d := &demo{stack: stack, began: time.Now()}
+	d := &demo{stack: stack, dir: dir, began: time.Now()}
 	err = d.play(ctx)
 	if keep && err == nil {
 		d.sayWhereThingsAre()

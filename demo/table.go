@@ -19,15 +19,15 @@ const (
 func table(runs []flowRun, bodies []localstack.RecordedBody, total int) string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FLOW RUN\tFINAL STATE\tJOB\tJOB RUN\tREQUESTS SPENT")
+	fmt.Fprintln(w, "FLOW RUN\tFINAL STATE\tJOB\tJOB RUN\tREQUESTS")
 	spent := 0
 	for _, r := range runs {
 		job, jobRun, _ := strings.Cut(r.InfrastructurePID, ":")
 		requests := spentOn(jobRun, bodies)
 		spent += len(requests)
-		fmt.Fprintf(w, "%s (%s)\t%s\t%s\t%s\t%d (%s)\n", r.Name, r.scene.why, r.State.Name, orDash(job), orDash(jobRun), len(requests), strings.Join(requests, ", "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d (%s)\n", r.Name, r.State.Name, orDash(job), orDash(jobRun), len(requests), strings.Join(requests, ", "))
 	}
-	fmt.Fprintf(w, "shared by all\t\t\t\t%d (looks at the state of job runs)\n", total-spent)
+	fmt.Fprintf(w, "shared by all\t\t\t\t%d (lists of jobs and job runs)\n", total-spent)
 	_ = w.Flush() // into memory
 	return text.String()
 }

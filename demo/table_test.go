@@ -32,7 +32,7 @@ func TestTable(t *testing.T) {
 			t.Parallel()
 			run := flowRun{Name: "calm-otter", InfrastructurePID: tt.pid, State: flowRunState{Name: "Completed"}}
 			lines := strings.Split(table([]flowRun{run}, tt.bodies, tt.total), "\n")
-			got := strings.Join(strings.Fields(strings.TrimPrefix(lines[1], "calm-otter ()")), " ")
+			got := strings.Join(strings.Fields(strings.TrimPrefix(lines[1], "calm-otter")), " ")
 			shared := strings.Fields(strings.TrimPrefix(lines[2], "shared by all"))[0]
 			if diff := cmp.Diff(strings.Join(tt.want, " "), got+" "+shared); diff != "" {
 				t.Errorf("table (-want +got):\n%s", diff)
