@@ -161,7 +161,9 @@ func TestRequests(t *testing.T) {
 		},
 		{
 			name: "SetInfrastructurePID",
-			call: func(ctx context.Context, c *Client) (result, error) { return nil, c.SetInfrastructurePID(ctx, "f", "pid") },
+			call: func(ctx context.Context, c *Client) (result, error) {
+				return nil, c.SetInfrastructurePID(ctx, "f", "pid")
+			},
 			step: step{method: "PATCH", target: "/flow_runs/f", body: `{"infrastructure_pid":"pid"}`, status: 204},
 			want: "<nil>",
 		},

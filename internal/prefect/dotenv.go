@@ -23,15 +23,23 @@ func parseDotenv(text string, environ map[string]string) (values map[string]stri
 		line := r.line
 		key, value, set, ok := r.binding()
 		if !ok {
-			bad = append(bad, line)
 			r.match(dotenvRestOfLine)
-			continue
 		}
 		if set {
-			values[key] = expandDotenv(value, values, environ)
+			value = expandDotenv(value, values, environ)
+			ok = ok && len(value) <= maxDotenvValue
+		}
+		switch {
+		case !ok:
+			bad = append(bad, line)
+		case set:
+			values[key] = value
 		}
 	}
 }
+
+// maxDotenvValue bounds a value, in bytes: lines such as A=${A}${A} double it.
+const maxDotenvValue = 1 << 20
 
 var (
 	dotenvBlank       = regexp.MustCompile(`^[\s\v]*`)

@@ -119,7 +119,7 @@ func newScriptedClient(t *testing.T, settings *Settings, steps ...step) (*Client
 	return client, transport
 }
 
-var secretValue = secret.New
+func secretValue(s string) secret.Value { return secret.New(s) }
 
 // errorDetails takes the *Error out of err, or fails the test.
 func errorDetails(t *testing.T, err error) *Error {
@@ -129,4 +129,12 @@ func errorDetails(t *testing.T, err error) *Error {
 		t.Fatalf("error = %v, want an *Error", err)
 	}
 	return e
+}
+
+func customHeaders(namesAndValues ...string) map[string]secret.Value {
+	headers := map[string]secret.Value{}
+	for i := 0; i < len(namesAndValues); i += 2 {
+		headers[namesAndValues[i]] = secret.New(namesAndValues[i+1])
+	}
+	return headers
 }

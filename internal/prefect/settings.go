@@ -165,6 +165,15 @@ func secretName(name string) bool {
 	return false
 }
 
+// String keeps the settings' secrets, and the process environment, out of
+// anything that prints the struct.
+func (s *Settings) String() string {
+	return fmt.Sprintf("Prefect settings of profile %q", s.Profile)
+}
+
+// GoString is String.
+func (s *Settings) GoString() string { return s.String() }
+
 // SettingError is a setting that cannot be used as it is.
 type SettingError struct {
 	Name     string
