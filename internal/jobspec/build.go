@@ -107,7 +107,7 @@ func (b *builder) account() Account {
 	switch given := given.(type) {
 	case nil:
 		if b.isSet("credentials_block") {
-			b.add("credentials_block", "this Northflank block was not read", "create it with: prefect-northflank credentials save "+b.text("credentials_block"))
+			b.add("credentials_block", "there is no Northflank block of this name", "create it with: prefect-northflank credentials save "+b.text("credentials_block"))
 			return account
 		}
 		if account.Token.IsZero() {

@@ -55,7 +55,7 @@ func TestBuildRefuses(t *testing.T) {
 		},
 		{
 			"credentials_block that nobody read", vars{"credentials": nil, "credentials_block": "creds"},
-			`job variable credentials_block "creds" (deployment): this Northflank block was not read; create it with: prefect-northflank credentials save creds`,
+			`job variable credentials_block "creds" (deployment): there is no Northflank block of this name; create it with: prefect-northflank credentials save creds`,
 		},
 		{
 			"team with a space", vars{"team_id": "my team"},

@@ -118,13 +118,18 @@ func classify(err error) error {
 	return &ConfigurationError{err}
 }
 
-// resolveCredentials reads the block that credentials_block names.
+// resolveCredentials reads the block that credentials_block names. Of a block
+// that does not exist, nothing is put in the place of credentials.
 func (p *Preparer) resolveCredentials(ctx context.Context, lookup prefect.Lookup, values *prefect.Configuration) error {
 	name, ok := values.Values[varCredentialsBlock].(string)
 	if !ok || name == "" {
 		return nil
 	}
 	data, err := lookup.Block(ctx, blockTypeSlug, name)
+	if errors.Is(err, prefect.ErrNotFound) {
+		delete(values.Values, varCredentials) // not another block's; jobspec reports what is missing
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("job variable %s: %w", varCredentialsBlock, err)
 	}
