@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/northflank/prefect-northflank/internal/secret"
@@ -59,7 +60,7 @@ func newRendered(t target, p *worker.Prepared, scrub *secret.Scrubber) (*rendere
 	return r, nil
 }
 
-// print writes both requests and the table for people.
+// print writes both requests for people, each with the origin of its values.
 func (r *rendered) print(streams Streams) error {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(streams.Err, "warning: %s\n", w)
@@ -69,25 +70,36 @@ func (r *rendered) print(streams Streams) error {
 		jobs += "teams/" + r.TeamID + "/"
 	}
 	jobs += "projects/" + r.Project + "/jobs"
-	fmt.Fprintf(streams.Out, "For %s a worker sends, unless the job exists already:\n\nPUT %s\n", r.what, jobs)
-	if err := printIndented(streams.Out, r.Job); err != nil {
-		return err
-	}
-	fmt.Fprintf(streams.Out, "\nand then:\n\nPOST %s/%s/runs\n", jobs, r.jobName)
-	if err := printIndented(streams.Out, r.Run); err != nil {
-		return err
-	}
-	fmt.Fprintln(streams.Out)
-	rows := [][]string{{"PLACE", "VALUE", "JOB VARIABLE", "FROM"}}
-	for _, group := range []struct {
-		name    string
+	for _, part := range []struct {
+		title   string
+		body    json.RawMessage
 		origins []origin
-	}{{"PUT ", r.Origins.Job}, {"POST ", r.Origins.Run}, {"", r.Origins.Worker}} {
-		for _, o := range group.origins {
-			rows = append(rows, []string{group.name + o.Place, shorten(o.Value), o.Variable, o.from()})
+	}{
+		{fmt.Sprintf("For %s a worker sends, unless the job exists as it is:\n\nPUT %s", r.what, jobs), r.Job, r.Origins.Job},
+		{fmt.Sprintf("and then:\n\nPOST %s/%s/runs", jobs, r.jobName), r.Run, r.Origins.Run},
+		{"What else decides:", nil, r.Origins.Worker},
+	} {
+		fmt.Fprintln(streams.Out, part.title)
+		if part.body != nil {
+			var indented bytes.Buffer
+			if err := json.Indent(&indented, part.body, "", "  "); err != nil {
+				return err
+			}
+			fmt.Fprintln(streams.Out, indented.String())
+		}
+		rows := [][]string{{"PLACE", "VALUE", "JOB VARIABLE", "FROM"}}
+		for _, o := range part.origins {
+			rows = append(rows, []string{o.Place, shorten(o.Value), o.Variable, o.from()})
+		}
+		fmt.Fprintln(streams.Out)
+		if err := printTable(streams.Out, rows...); err != nil {
+			return err
+		}
+		if part.body != nil {
+			fmt.Fprintln(streams.Out)
 		}
 	}
-	return printTable(streams.Out, rows...)
+	return nil
 }
 
 func (o origin) from() string {
@@ -97,20 +109,15 @@ func (o origin) from() string {
 	return o.Source + ", " + o.Via
 }
 
-func printIndented(w io.Writer, body json.RawMessage) error {
-	var b bytes.Buffer
-	if err := json.Indent(&b, body, "", "  "); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(w, b.String())
-	return err
-}
-
-// shorten makes a value fit a column; the bodies above show it whole.
+// shorten makes a value fit a column of one line; the bodies show it whole.
 func shorten(text string) string {
 	const most = 48 // characters
-	text = fmt.Sprintf("%q", text)
-	text = text[1 : len(text)-1] // no line break or tab gets into the table
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '·'
+		}
+		return r
+	}, text)
 	if utf8.RuneCountInString(text) <= most {
 		return text
 	}
