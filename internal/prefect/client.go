@@ -67,9 +67,6 @@ func NewClient(o ClientOptions) (*Client, error) {
 	return &Client{settings: s, logger: o.Logger, chain: observeStage(retry.do, o.Logger, o.Observe)}, nil
 }
 
-// Settings returns what the client was made from.
-func (c *Client) Settings() *Settings { return c.settings }
-
 // request is what a method sends: path arguments in the template's order, query
 // and JSON body, each optional.
 type request struct {

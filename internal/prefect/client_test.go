@@ -488,16 +488,19 @@ func TestSaveBlock(t *testing.T) {
 	}{
 		{"everything new", []step{
 			{method: "GET", target: "/block_types/slug/nf", status: 404, answer: notFound},
-			{method: "POST", target: "/block_types/", body: typeBody, status: 201, answer: typeAnswer}, schema, document,
+			{method: "POST", target: "/block_types/", body: typeBody, status: 201, answer: typeAnswer},
+			schema, document,
 		}},
 		{"type registered by someone else meanwhile", []step{
 			{method: "GET", target: "/block_types/slug/nf", status: 404, answer: notFound},
-			{method: "POST", target: "/block_types/", body: typeBody, status: 409, answer: `{"detail":"exists"}`}, readType, schema, document,
+			{method: "POST", target: "/block_types/", body: typeBody, status: 409, answer: `{"detail":"exists"}`},
+			readType, schema, document,
 		}},
 		{"type as it should be", []step{readType, schema, document}},
 		{"type out of date", []step{
 			{method: "GET", target: "/block_types/slug/nf", status: 200, answer: strings.Replace(typeAnswer, `"d"`, `"old"`, 1)},
-			{method: "PATCH", target: "/block_types/t", body: `{"logo_url":"l","documentation_url":"u","description":"d","code_example":"c"}`, status: 204}, schema, document,
+			{method: "PATCH", target: "/block_types/t", body: `{"logo_url":"l","documentation_url":"u","description":"d","code_example":"c"}`, status: 204},
+			schema, document,
 		}},
 		{"document exists", []step{
 			readType, schema,

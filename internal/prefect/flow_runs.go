@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -83,9 +84,7 @@ func (f FlowRunFilter) bodies() []map[string]any {
 			b["work_pools"] = map[string]any{"name": anyOf([]string{f.WorkPool})}
 		}
 		own := map[string]any{}
-		for key, value := range conditions {
-			own[key] = value
-		}
+		maps.Copy(own, conditions)
 		if ids != nil {
 			own["id"] = anyOf(ids)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -70,9 +71,7 @@ func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func answerWith(req *http.Request, status int, body string, header http.Header) *http.Response {
 	h := http.Header{"Content-Type": {"application/json"}}
-	for name, values := range header {
-		h[name] = values
-	}
+	maps.Copy(h, header)
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body)), Request: req}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -113,9 +114,7 @@ func collect[T any](ctx context.Context, c *Client, id routeID, pool string, fil
 	var all []T
 	for page := range maxPages {
 		body := map[string]any{"limit": pageSize, "offset": page * pageSize}
-		for key, value := range filter {
-			body[key] = value
-		}
+		maps.Copy(body, filter)
 		var items []T
 		if err := c.call(ctx, id, request{args: []string{pool}, body: body}, &items); err != nil {
 			return nil, err
