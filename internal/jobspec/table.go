@@ -220,7 +220,7 @@ var limitVariables = []Variable{
 	},
 	{
 		Name: "settings_active_deadline_seconds", Type: TypeInteger, Default: 3600, Title: "Active Deadline",
-		Description: "Seconds after which Northflank ends the job run, waiting for a machine and retries included. null: never.",
+		Description: "Seconds after which Northflank ends the job run, its retries included. null: never.",
 		Place:       "settings.activeDeadlineSeconds", Section: SectionLimits, Level: LevelJob, Original: true,
 		Min: 1, Max: maxInt32,
 	},

@@ -1,10 +1,6 @@
 package jobspec
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-)
+import "encoding/json"
 
 // BaseJobTemplate returns the base job template of a new work pool, compact.
 func BaseJobTemplate() json.RawMessage { return mustEncode(baseJobTemplate()) }
@@ -84,17 +80,5 @@ func (v Variable) schema() object {
 // the default of credentials. Prefect resolves the reference when a flow run
 // starts, so that no deployment holds the token.
 func WithCredentialsDefault(template json.RawMessage, blockDocumentID string) (json.RawMessage, error) {
-	t, err := decodeObject(template)
-	if err != nil {
-		return nil, fmt.Errorf("read base job template: %w", err)
-	}
-	variables := t.object("variables")
-	properties := variables.object("properties")
-	credentials := properties.object("credentials")
-	if credentials == nil {
-		return nil, errors.New("the base job template has no variable credentials")
-	}
-	reference := object{{"$ref", object{{"block_document_id", blockDocumentID}}}}
-	properties = properties.with("credentials", credentials.with("default", reference))
-	return mustEncode(t.with("variables", variables.with("properties", properties))), nil
+	return WithDefault(template, "credentials", object{{"$ref", object{{"block_document_id", blockDocumentID}}}})
 }
