@@ -1,0 +1,189 @@
+package testkit
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/northflank/prefect-northflank/internal/prefect"
+)
+
+// BaseURL is what PREFECT_API_URL must be for clients that use
+// [Prefect.Transport].
+const BaseURL = "http://prefect.test/api"
+
+// ServerVersion is the release of Prefect whose rules are followed.
+const ServerVersion = "3.8.8"
+
+// pageLimit is PREFECT_SERVER_API_DEFAULT_LIMIT: the most items in one answer.
+const pageLimit = 200
+
+// Prefect is a Prefect server in memory. It answers the routes that
+// [prefect.Routes] lists and follows the rules of Prefect 3.8 for changes of
+// state (see rules.go), for what is handed out to workers, and for who is
+// offline. What happens by the passing of time alone (a flow run becomes Late, a
+// cancellation times out, a worker goes offline) happens when somebody looks.
+//
+// It does not imitate: websockets, authentication, JSON schemas of job
+// variables and parameters, leases of concurrency slots, schedules, task runs,
+// subflows.
+//
+// It is safe for concurrent use. Ids are numbered, so that a history is the same
+// in each replay.
+type Prefect struct {
+	// Fault, when set, decides the fate of each request: n counts them from 1. It
+	// is called without locks, so it may do what it likes: stop a worker, wait,
+	// cancel a flow run. Set it before the first request.
+	Fault func(n int, r *http.Request) FaultAction
+
+	mu          sync.Mutex
+	began       time.Time
+	lastID      uint64
+	requests    int
+	byRoute     map[string]int
+	pools       map[string]*pool
+	flows       map[string]*flow
+	deployments map[string]*deployment
+	flowRuns    map[string]*flowRun
+	order       []*flowRun // oldest first; deleted ones are dropped
+	executions  []Execution
+	logs        []prefect.Log
+	events      []prefect.Event
+	eventIDs    map[string]bool
+	blocks      blockStore
+	variables   map[string]any
+}
+
+// NewPrefect returns an empty server.
+func NewPrefect() *Prefect {
+	return &Prefect{
+		began:       now(),
+		byRoute:     map[string]int{},
+		pools:       map[string]*pool{},
+		flows:       map[string]*flow{},
+		deployments: map[string]*deployment{},
+		flowRuns:    map[string]*flowRun{},
+		eventIDs:    map[string]bool{},
+		blocks:      newBlockStore(),
+		variables:   map[string]any{},
+	}
+}
+
+// now is the time as Prefect stores it: UTC, in microseconds.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// newID returns the next id, in the form of a UUID. Like Prefect's (UUIDv7) they
+// sort by age.
+func (p *Prefect) newID() string {
+	p.lastID++
+	const template = "00000000-0000-7000-8000-000000000000"
+	id := []byte(template)
+	digits := strconv.AppendUint(make([]byte, 0, 12), p.lastID, 16)
+	copy(id[len(id)-len(digits):], digits)
+	return string(id)
+}
+
+// Requests returns how many requests were answered, by method and route as in
+// "POST /flow_runs/{id}/set_state". Those that a fault kept away are counted too.
+func (p *Prefect) Requests() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	counts := make(map[string]int, len(p.byRoute))
+	for route, n := range p.byRoute {
+		counts[route] = n
+	}
+	return counts
+}
+
+// Logs returns the lines written for a flow run, in order of arrival.
+func (p *Prefect) Logs(flowRunID string) []prefect.Log {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var lines []prefect.Log
+	for _, l := range p.logs {
+		if l.FlowRunID == flowRunID {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
+
+// Events returns the events that clients sent, each id once. The server's own
+// are not imitated.
+func (p *Prefect) Events() []prefect.Event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]prefect.Event(nil), p.events...)
+}
+
+// SetVariable stores a Prefect variable.
+func (p *Prefect) SetVariable(name string, value any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.variables[name] = value
+}
+
+// AddBlock stores a block document under type and name, with a type and schema
+// for it, and returns its id. Of its data, secret names the fields to be masked.
+func (p *Prefect) AddBlock(typeSlug, name string, data map[string]any, secret ...string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.blocks.add(p.newID, typeSlug, name, data, secret)
+}
+
+// raw encodes values that came as JSON or are made by tests.
+func raw(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a test put something in that JSON cannot hold
+	}
+	return b
+}
+
+// createLogs answers POST /logs/. One record with an unknown field, such as
+// Prefect Cloud's worker_id, spoils the whole batch.
+func (p *Prefect) createLogs(c *call) {
+	var body []struct {
+		prefect.Log
+		TaskRunID *string `json:"task_run_id"`
+	}
+	if !c.decode(&body) {
+		return
+	}
+	for _, l := range body {
+		p.logs = append(p.logs, l.Log)
+	}
+	c.reply(201, []byte("null"))
+}
+
+// createEvents answers POST /events; an event that is there is not stored again.
+func (p *Prefect) createEvents(c *call) {
+	var body []prefect.Event
+	if !c.decode(&body) {
+		return
+	}
+	for _, e := range body {
+		if e.ID == "" || e.Event == "" || e.Occurred.IsZero() || e.Resource["prefect.resource.id"] == "" || e.Related == nil || e.Payload == nil {
+			c.invalid("event", "Field required")
+			return
+		}
+	}
+	for _, e := range body {
+		if !p.eventIDs[e.ID] {
+			p.eventIDs[e.ID] = true
+			p.events = append(p.events, e)
+		}
+	}
+	c.reply(204, nil)
+}
+
+func (p *Prefect) readVariable(c *call) {
+	value, ok := p.variables[c.args[0]]
+	if !ok {
+		c.fail(404, "Variable not found")
+		return
+	}
+	c.reply(200, raw(map[string]any{"name": c.args[0], "value": value, "tags": []string{}}))
+}
