@@ -1,0 +1,131 @@
+// Command bench measures our worker beside the Python original,
+// prefect-northflank 1.0.1, in one run against the same Prefect server and the
+// same local Northflank, and writes bench/RESULTS.md. One file a measurement;
+// measurements lists them.
+//
+// It never fails because something is slow. Its exit status is 1 when a figure
+// of ours could not be measured; where the original could not, the results say
+// why.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// resultsFile is where a complete run is written, from the repository's root.
+const resultsFile = "bench/RESULTS.md"
+
+// Exit statuses.
+const (
+	exitMeasured    = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// measurement is one question and how it is answered.
+type measurement struct {
+	name string // for -only
+	run  func(context.Context, *lab) (section, error)
+}
+
+// measurements returns all of them in the order of the report.
+func measurements() []measurement {
+	return []measurement{
+		{"start", measureStart},
+		{"idle", measureIdle},
+		{"requests", measureRequests},
+		{"dispatch", measureDispatch},
+	}
+}
+
+func main() {
+	if filepath.Base(os.Args[0]) == flowProgram {
+		os.Exit(runFlow(os.Args[1:]))
+	}
+	only := flag.String("only", "", "comma-separated `names` of measurements to make: start, idle, requests, dispatch; the results are printed and not written")
+	flag.Parse()
+	chosen, err := choose(*only)
+	if flag.NArg() > 0 {
+		err = fmt.Errorf("unexpected %q", flag.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		flag.Usage()
+		os.Exit(exitUsage)
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel) // a second Ctrl-C ends this program at once
+	status := exitMeasured
+	err = run(ctx, chosen, *only == "")
+	switch {
+	case err != nil && ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "Interrupted: everything was stopped.")
+		status = exitInterrupted
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		status = exitFailed
+	}
+	os.Exit(status)
+}
+
+// choose returns the measurements that a comma-separated list names, all for "".
+func choose(only string) ([]measurement, error) {
+	if only == "" {
+		return measurements(), nil
+	}
+	var chosen []measurement
+	for name := range strings.SplitSeq(only, ",") {
+		found := false
+		for _, m := range measurements() {
+			if m.name == name {
+				chosen, found = append(chosen, m), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("there is no measurement %q", name)
+		}
+	}
+	return chosen, nil
+}
+
+// run makes the measurements, prints the report, and writes it when it is
+// complete and write is set.
+func run(ctx context.Context, chosen []measurement, write bool) error {
+	began := time.Now()
+	r := report{machine: describeMachine(began)}
+	l, err := openLab(ctx)
+	if err != nil {
+		return err
+	}
+	r.versions, err = l.versions(ctx)
+	errs := []error{err}
+	for _, m := range chosen {
+		l.say("measuring: %s", m.name)
+		s, err := m.run(ctx, l)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("measure %s: %w", m.name, err))
+			continue
+		}
+		r.sections = append(r.sections, s)
+	}
+	if err := errors.Join(append(errs, l.close())...); err != nil {
+		return err
+	}
+	r.took = time.Since(began)
+	text := r.markdown()
+	fmt.Print("\n", text)
+	if !write {
+		return nil
+	}
+	return os.WriteFile(resultsFile, []byte(text), 0o644)
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// recorder is a proxy in front of a server that notes each request: between one
+// worker and one server it tells what that worker asks for, and when.
+type recorder struct {
+	url    string // where it listens
+	server *http.Server
+
+	mu   sync.Mutex
+	seen []request     // guarded by mu; in the order of arrival
+	news chan struct{} // guarded by mu; closed and replaced at each request
+}
+
+// request is one that arrived.
+type request struct {
+	at           time.Time
+	method, path string
+}
+
+// startRecorder starts a recorder on a free loopback port.
+func startRecorder(target string) (*recorder, error) {
+	to, err := url.Parse(target)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen in front of %s: %w", target, err)
+	}
+	r := &recorder{url: "http://" + listener.Addr().String(), news: make(chan struct{})}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(p *httputil.ProxyRequest) { p.SetURL(to) },
+		Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 64},
+		ErrorLog:  log.New(io.Discard, "", 0), // a worker that is stopped breaks its requests off
+	}
+	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.note(request{at: time.Now(), method: q.Method, path: q.URL.Path})
+		proxy.ServeHTTP(w, q)
+	})}
+	go func() { _ = r.server.Serve(listener) }() // ends by close
+	return r, nil
+}
+
+func (r *recorder) close() error { return r.server.Close() }
+
+func (r *recorder) note(q request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, q)
+	close(r.news)
+	r.news = make(chan struct{})
+}
+
+// mark is the number of requests so far, to tell later ones from them.
+func (r *recorder) mark() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seen)
+}
+
+// since returns the requests after a mark, and a channel that is closed when
+// there are more.
+func (r *recorder) since(mark int) ([]request, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen[mark:len(r.seen):len(r.seen)], r.news
+}
+
+// await returns the first request after a mark that is wanted.
+func (r *recorder) await(ctx context.Context, mark int, wanted func(request) bool) (request, error) {
+	for {
+		later, more := r.since(mark)
+		for _, q := range later {
+			if wanted(q) {
+				return q, nil
+			}
+		}
+		mark += len(later)
+		select {
+		case <-ctx.Done():
+			return request{}, context.Cause(ctx)
+		case <-more:
+		}
+	}
+}
+
+// awaitQuiet returns when no request has come for d.
+func (r *recorder) awaitQuiet(ctx context.Context, d time.Duration) error {
+	for {
+		_, more := r.since(r.mark())
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-more:
+		case <-time.After(d):
+			return nil
+		}
+	}
+}
+
+// isPoll reports whether a request to Prefect asks for scheduled flow runs.
+func isPoll(q request) bool { return strings.HasSuffix(q.path, "/get_scheduled_flow_runs") }
+
+// count returns how many of the requests are wanted.
+func count(requests []request, wanted func(request) bool) int {
+	n := 0
+	for _, q := range requests {
+		if wanted(q) {
+			n++
+		}
+	}
+	return n
+}
