@@ -123,9 +123,9 @@ func typeName(v any) string {
 		return "a text"
 	case bool:
 		return "true or false"
-	case []any, []string:
+	case []any:
 		return "a list"
-	case map[string]any, map[string]string:
+	case map[string]any:
 		return "an object"
 	}
 	return "a number"

@@ -135,8 +135,9 @@ func (b *builder) files() map[string]northflank.RuntimeFile {
 }
 
 var (
-	// secretName is what names of variables with secrets look like.
-	secretName = regexp.MustCompile(`(?i)secret|token|passw|passphrase|(api|private|access)_?key|auth_string|custom_headers|credential`)
+	// secretName is what names of variables with secrets look like; MAX_TOKENS
+	// and TOKENIZER do not.
+	secretName = regexp.MustCompile(`(?i)secret|token(_|$)|passw|passphrase|(api|private|access)_?key|auth_string|custom_headers|credential`)
 	// secretValue is a URL with a password in it.
 	secretValue = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
 )
@@ -152,7 +153,10 @@ func (b *builder) secrets(spec Spec) []string {
 			all = append(all, value)
 		}
 	}
-	all = slices.DeleteFunc(all, func(s string) bool { return s == "" })
+	all = slices.DeleteFunc(all, func(s string) bool {
+		_, isBoolean := toBoolean(s) // of a switch such as TOKEN_ENABLED
+		return s == "" || isBoolean
+	})
 	slices.Sort(all)
 	all = slices.Compact(all)
 	scrub := secret.NewScrubber(all...)

@@ -80,7 +80,7 @@ func TestSecretsAreHidden(t *testing.T) {
 	t.Parallel()
 	in := inputOf(valid(vars{
 		"description":                    "with planted-block",
-		"env":                            vars{"DB_PASSWORD": "planted-password", "DATABASE_URL": "postgres://me:planted-url@db/x", "PLAIN": "visible"},
+		"env":                            vars{"DB_PASSWORD": "planted-password", "DATABASE_URL": "postgres://me:planted-url@db/x", "PLAIN": "visible", "MAX_TOKENS": "32000", "SECRET_STORE": "true", "VERBOSE": "true"},
 		"runtime_environment":            vars{"FROM_BLOCK": "prefix planted-block suffix"},
 		"runtime_files":                  vars{"/secret": "a planted-block b", "/plain": "nothing here"},
 		"deployment_external_image_path": "ghcr.io/a/b:1",
@@ -101,7 +101,7 @@ func TestSecretsAreHidden(t *testing.T) {
 	if strings.Contains(shown, "planted") || strings.Contains(shown, spec.Run.RuntimeFiles["/secret"].Data) {
 		t.Errorf("shown: %s", shown)
 	}
-	for _, s := range []string{"visible", "ghcr.io/a/b:1", spec.Run.RuntimeFiles["/plain"].Data, `"DB_PASSWORD":"***"`, `"FROM_BLOCK":"prefix *** suffix"`} {
+	for _, s := range []string{"visible", "ghcr.io/a/b:1", spec.Run.RuntimeFiles["/plain"].Data, `"DB_PASSWORD":"***"`, `"MAX_TOKENS":"32000"`, `"VERBOSE":"true"`, `"FROM_BLOCK":"prefix *** suffix"`} {
 		if !strings.Contains(shown, s) {
 			t.Errorf("shown lacks %q: %s", s, shown)
 		}

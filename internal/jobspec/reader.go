@@ -188,16 +188,9 @@ func (b *builder) list(name string) []string {
 	if !b.isSet(name) {
 		return nil
 	}
-	var items []any
-	switch given := b.in.Values[name].(type) {
-	case []any:
-		items = given
-	case []string:
-		for _, item := range given {
-			items = append(items, item)
-		}
-	default:
-		b.add(name, "must be a list of texts, not "+typeName(given), `write it as a list, for example ["prefect"]`)
+	items, ok := b.in.Values[name].([]any)
+	if !ok {
+		b.add(name, "must be a list of texts, not "+typeName(b.in.Values[name]), `write it as a list, for example ["prefect"]`)
 		return nil
 	}
 	var texts []string

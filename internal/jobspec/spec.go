@@ -36,9 +36,6 @@ func (o Origin) String() string {
 	if o.Via == "" {
 		return o.Source
 	}
-	if o.Source == "" {
-		return o.Via
-	}
 	return o.Source + " via " + o.Via
 }
 
@@ -108,17 +105,12 @@ type Spec struct {
 
 // Warning is something that Build found odd and let pass.
 type Warning struct {
-	Variable string // "" when it is about no single job variable
+	Variable string
 	Text     string // cause and next step
 	Once     bool   // about the set-up, not about this flow run: once a worker is enough
 }
 
-func (w Warning) String() string {
-	if w.Variable == "" {
-		return w.Text
-	}
-	return w.Variable + ": " + w.Text
-}
+func (w Warning) String() string { return w.Variable + ": " + w.Text }
 
 // Requests returns the bodies of PUT /jobs and of the start of the job run, byte
 // for byte as they are sent but with every secret hidden: for showing only.
