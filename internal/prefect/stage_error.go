@@ -162,6 +162,8 @@ func (s *errorStage) statusHint(rep *reply, foreign bool) string {
 		return "the server wants CSRF tokens; set PREFECT_CLIENT_CSRF_SUPPORT_ENABLED=true"
 	case rep.status == http.StatusForbidden && s.settings.IsCloud():
 		return "the account behind PREFECT_API_KEY lacks a permission in this workspace"
+	case foreign && rep.isJSON():
+		return "the server knows no such path: PREFECT_API_URL (from " + source + ") ends in /api for a Prefect server, and ids are UUIDs"
 	case foreign:
 		return "PREFECT_API_URL (from " + source + ") may not point at a Prefect API; for a Prefect server it ends in /api"
 	}
