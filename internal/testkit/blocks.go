@@ -135,7 +135,7 @@ func (p *Prefect) listBlocks(c *call) {
 func (p *Prefect) blockTypeOf(c *call) *blockType {
 	t := p.blocks.typeBySlug(c.args[0])
 	if t == nil {
-		c.fail(404, "Block type "+c.args[0]+" not found")
+		c.fail(404, "Block type not found")
 	}
 	return t
 }

@@ -21,7 +21,7 @@ func (r *flowRun) json() []byte {
 }
 
 // appendFlowRun appends the flow run. Answers to get_scheduled_flow_runs are not
-// whole: they have neither state nor the names of pool and queue.
+// whole: they have neither state nor queue name, and nothing about the pool.
 func appendFlowRun(b []byte, r *flowRun, whole bool) []byte {
 	b = append(b, '{')
 	b = str(b, "id", r.id)
@@ -32,24 +32,29 @@ func appendFlowRun(b []byte, r *flowRun, whole bool) []byte {
 	b = str(b, "state_id", r.state.ID)
 	b = strOrNull(b, "deployment_id", r.deploymentID)
 	b = append(b, `"deployment_version":null,`...)
-	var queueID, poolID, poolName string
+	var queueID, queueName, poolID, poolName string
 	if r.queue != nil {
-		queueID, poolID, poolName = r.queue.id, r.queue.pool.id, r.queue.pool.name
-	}
-	queueName := r.queueName
-	if !whole {
-		poolID, poolName, queueName = "", "", ""
+		queueID, queueName, poolID, poolName = r.queue.id, r.queue.name, r.queue.pool.id, r.queue.pool.name
 	}
 	b = strOrNull(b, "work_queue_id", queueID)
-	b = strOrNull(b, "work_queue_name", queueName)
+	if whole {
+		b = strOrNull(b, "work_queue_name", queueName)
+	} else {
+		b = null(b, "work_queue_name")
+	}
 	b = append(b, `"flow_version":null,`...)
 	b = object(b, "parameters", r.parameters)
 	b = strOrNull(b, "idempotency_key", r.idempotencyKey)
-	b = append(b, `"context":{},"empirical_policy":{"max_retries":0,"retry_delay_seconds":0.0,"retries":`...)
-	b = strconv.AppendInt(b, int64(r.retries), 10)
-	b = append(b, `,"retry_delay":`...)
-	b = strconv.AppendInt(b, int64(r.retryDelay/time.Second), 10)
-	b = append(b, `,"pause_keys":[],"resuming":false,`...)
+	b = append(b, `"context":{},"empirical_policy":{"max_retries":0,"retry_delay_seconds":0.0,`...)
+	if r.retries > 0 {
+		b = append(b, `"retries":`...)
+		b = strconv.AppendInt(b, int64(r.retries), 10)
+		b = append(b, `,"retry_delay":`...)
+		b = append(strconv.AppendInt(b, int64(r.retryDelay/time.Second), 10), ',')
+	} else {
+		b = null(null(b, "retries"), "retry_delay")
+	}
+	b = append(b, `"pause_keys":[],"resuming":false,`...)
 	b = strOrNull(b, "retry_type", r.retryType)
 	b[len(b)-1] = '}'
 	b = append(b, `,"tags":`...)
@@ -69,15 +74,14 @@ func appendFlowRun(b []byte, r *flowRun, whole bool) []byte {
 	b = append(b, `"total_run_time":0.0,"estimated_run_time":0.0,"estimated_start_time_delta":0.0,"auto_scheduled":false,"infrastructure_document_id":null,`...)
 	b = strOrNull(b, "infrastructure_pid", r.infrastructurePID)
 	b = append(b, `"created_by":null,`...)
-	b = strOrNull(b, "work_pool_id", poolID)
-	b = strOrNull(b, "work_pool_name", poolName)
-	b = append(b, `"state":`...)
 	if whole {
-		b = appendState(b, r.id, &r.state)
+		b = strOrNull(b, "work_pool_id", poolID)
+		b = strOrNull(b, "work_pool_name", poolName)
+		b = append(append(b, `"state":`...), appendState(nil, r.id, &r.state)...)
+		b = append(b, ',')
 	} else {
-		b = append(b, "null"...)
+		b = null(b, "state")
 	}
-	b = append(b, ',')
 	b = object(b, "job_variables", r.jobVariables)
 	b[len(b)-1] = '}'
 	return b

@@ -16,7 +16,6 @@ type flowRun struct {
 	flowID            string
 	deploymentID      string
 	queue             *queue // nil when it has none, or its pool was deleted
-	queueName         string // stays when the queue goes
 	state             State
 	history           []State
 	jobVariables      map[string]any
@@ -92,9 +91,6 @@ func (p *Prefect) createFlowRun(d *deployment, spec FlowRunSpec) *flowRun {
 		retries:    spec.Retries, retryDelay: spec.RetryDelay,
 		idempotencyKey: spec.idempotencyKey,
 		created:        now(),
-	}
-	if d.queue != nil {
-		r.queueName = d.queue.name
 	}
 	at := spec.At
 	if at.IsZero() {
@@ -389,12 +385,21 @@ func (p *Prefect) proposeState(c *call) {
 	result := p.setState(r, State{
 		Type: s.Type, Name: s.Name, Message: s.Message, TransitionID: s.Details.TransitionID,
 		ScheduledTime: s.Details.ScheduledTime.UTC(), LeaseID: s.Details.LeaseID, Suspended: s.Details.PauseReschedule,
+		PersistedResult: persisted(s.Data),
 	}, body.Force)
 	status := 200
 	if r.state.ID != before {
 		status = 201
 	}
 	c.reply(status, appendResult(c.buf, r, result))
+}
+
+// persisted reports whether a state's data tells of a stored result.
+func persisted(data json.RawMessage) bool {
+	var result struct {
+		Type string `json:"type"`
+	}
+	return len(data) > 0 && json.Unmarshal(data, &result) == nil && string(data) != "null" && result.Type != "unpersisted"
 }
 
 // createFlowRunOf answers POST /deployments/{id}/create_flow_run.
@@ -405,7 +410,11 @@ func (p *Prefect) createFlowRunOf(c *call) {
 		JobVariables   map[string]any `json:"job_variables"`
 		Tags           []string       `json:"tags"`
 		IdempotencyKey string         `json:"idempotency_key"`
-		State          struct {
+		Policy         struct {
+			Retries    int     `json:"retries"`
+			RetryDelay float64 `json:"retry_delay"` // seconds
+		} `json:"empirical_policy"`
+		State struct {
 			Type    prefect.StateType `json:"type"`
 			Name    string            `json:"name"`
 			Details struct {
@@ -429,6 +438,7 @@ func (p *Prefect) createFlowRunOf(c *call) {
 	r := p.createFlowRun(d, FlowRunSpec{
 		Name: body.Name, Parameters: body.Parameters, JobVariables: body.JobVariables, Tags: body.Tags,
 		At: body.State.Details.ScheduledTime, idempotencyKey: body.IdempotencyKey,
+		Retries: body.Policy.Retries, RetryDelay: time.Duration(body.Policy.RetryDelay * float64(time.Second)),
 	})
 	c.reply(201, r.json())
 }

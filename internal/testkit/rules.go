@@ -66,6 +66,7 @@ func reject(reason string) *verdict { return &verdict{status: prefect.Reject, re
 func divert(s State, why string) *verdict {
 	return &verdict{status: prefect.Reject, write: &s, reason: why}
 }
+
 func wait(d time.Duration, why string) *verdict {
 	return &verdict{status: prefect.Wait, reason: why, delay: d}
 }
@@ -110,12 +111,16 @@ func (p *Prefect) setState(r *flowRun, proposed State, force bool) Result {
 	if force {
 		rules = forcedRules
 	}
+	retryType, ended := r.retryType, r.state.Type.Terminal()
 	v := accept(&proposed)
 	for _, rule := range rules {
 		if settled := rule(p, r, &proposed); settled != nil {
 			v = settled
 			break
 		}
+	}
+	if ended && v.status != prefect.Accept {
+		r.retryType = retryType // handleTerminalStates is undone when a later rule objects
 	}
 	if v.write != nil {
 		p.write(r, *v.write)
@@ -292,7 +297,7 @@ func handleResuming(_ *Prefect, r *flowRun, proposed *State) *verdict {
 	case prefect.StateRunning, prefect.StateScheduled, prefect.StateCancelling:
 		return nil
 	}
-	return reject(fmt.Sprintf("This run cannot transition to the %s state from the %s state.", proposed.Type, r.state.Type))
+	return reject(fmt.Sprintf("This run cannot transition to the StateType.%s state from the StateType.%s state.", proposed.Type, r.state.Type))
 }
 
 // copyScheduledTime: CopyScheduledTime.
