@@ -22,7 +22,6 @@ import (
 
 // Where things are, from the repository's root.
 const (
-	binary       = "bin/prefect-northflank"
 	pythonDir    = ".local/python"
 	requirements = "test/requirements.txt"
 	example      = "examples/basic"
@@ -39,6 +38,7 @@ const (
 func main() {
 	keep := flag.Bool("keep", false, "leave everything running at the end")
 	end := flag.Bool("stop", false, "only end what a demo left running")
+	binary := flag.String("binary", "bin/prefect-northflank", "our program, to be shown")
 	dir := flag.String("dir", ".local/demo", "folder of databases, logs and copies")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -49,8 +49,8 @@ func main() {
 	// at once: the next demo ends what is left then.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel)
+	err := run(ctx, options{binary: *binary, dir: *dir, keep: *keep, end: *end})
 	status := exitAsExpected
-	err := run(ctx, *dir, *keep, *end)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "Interrupted: everything was stopped.")
@@ -62,9 +62,14 @@ func main() {
 	os.Exit(status)
 }
 
-func run(ctx context.Context, dir string, keep, end bool) error {
-	if end {
-		ended, err := localstack.End(ctx, dir)
+type options struct {
+	binary, dir string
+	keep, end   bool
+}
+
+func run(ctx context.Context, o options) error {
+	if o.end {
+		ended, err := localstack.End(ctx, o.dir)
 		if err == nil {
 			fmt.Println(endedLine(ended, "Nothing was running."))
 		}
@@ -74,11 +79,11 @@ func run(ctx context.Context, dir string, keep, end bool) error {
 	if err != nil {
 		return err
 	}
-	program, err := filepath.Abs(binary)
+	program, err := filepath.Abs(o.binary)
 	if err != nil {
 		return err
 	}
-	stack, err := localstack.Open(ctx, localstack.Options{Dir: dir, Binary: program, Python: python})
+	stack, err := localstack.Open(ctx, localstack.Options{Dir: o.dir, Binary: program, Python: python})
 	if errors.Is(err, localstack.ErrInUse) {
 		return fmt.Errorf("%w: another `make demo` is running here; let it end, or press Ctrl-C there", err)
 	} else if err != nil {
@@ -87,9 +92,9 @@ func run(ctx context.Context, dir string, keep, end bool) error {
 	if len(stack.Ended) > 0 {
 		fmt.Println(endedLine(stack.Ended, ""))
 	}
-	d := &demo{stack: stack, dir: dir, began: time.Now()}
+	d := &demo{stack: stack, dir: o.dir, began: time.Now()}
 	err = d.play(ctx)
-	if keep && err == nil {
+	if o.keep && err == nil {
 		d.sayWhereThingsAre()
 		return stack.Detach()
 	}

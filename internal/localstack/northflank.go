@@ -62,7 +62,7 @@ func (n *Northflank) Counters(ctx context.Context) (Counters, error) {
 type RecordedBody struct {
 	Time     time.Time `json:"time"`
 	Route    string    `json:"route"`
-	Body     any       `json:"body"`
+	Body     string    `json:"body"` // JSON, byte for byte
 	Status   int       `json:"status"`
 	JobID    string    `json:"jobId"`
 	JobRunID string    `json:"jobRunId"`

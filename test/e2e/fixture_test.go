@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -35,14 +34,14 @@ type fixture struct {
 // newFixture sets a test up on the shared server.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	return newFixtureOn(t, shared.server, "")
+	return newFixtureOn(t, shared.server, localstack.API{URL: shared.server.APIURL}, nil)
 }
 
-// newFixtureOn sets a test up on a server of its own; authString is that of a
-// server with basic authentication.
-func newFixtureOn(t *testing.T, server *localstack.Prefect, authString string) *fixture {
+// newFixtureOn sets a test up on another server, which is seen through api and
+// needs the settings of the test's commands and workers.
+func newFixtureOn(t *testing.T, server *localstack.Prefect, api localstack.API, settings map[string]string) *fixture {
 	t.Helper()
-	f := &fixture{T: t, server: server, api: localstack.API{URL: server.APIURL}, pool: processName(t, "pool")}
+	f := &fixture{T: t, server: server, api: api, pool: processName(t, "pool")}
 	var err error
 	f.northflank, err = shared.stack.StartNorthflank(t.Context(), localstack.NorthflankOptions{Name: processName(t, "northflank"), Project: project})
 	if err != nil {
@@ -55,11 +54,8 @@ func newFixtureOn(t *testing.T, server *localstack.Prefect, authString string) *
 		"NORTHFLANK_API_BASE_URL":      f.northflank.URL,
 		"NORTHFLANK_API_TOKEN":         f.northflank.Token,
 	}
-	if authString != "" {
-		f.settings["PREFECT_API_AUTH_STRING"] = authString
-		f.api.Header = map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(authString))}
-	}
-	call[object](f, f.api, http.MethodPost, "/work_pools/", map[string]any{"name": f.pool, "type": "northflank"})
+	maps.Copy(f.settings, settings)
+	f.program("", "pool", "create", f.pool)
 	return f
 }
 

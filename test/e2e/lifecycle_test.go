@@ -80,10 +80,10 @@ func TestCrashBeforeTheFlowStarts(t *testing.T) {
 	}
 	f := newFixture(t)
 	f.startWorker()
+	greet := f.deploy(deployment{Flow: "greet"})
 	ids := make([]string, len(tests))
 	for i, tt := range tests {
-		id := f.deploy(deployment{Flow: "greet", JobVariables: map[string]any{"deployment_docker_custom_command": tt.command}})
-		ids[i] = f.run(id, runRequest{})
+		ids[i] = f.run(greet, runRequest{JobVariables: map[string]any{"deployment_docker_custom_command": tt.command}})
 	}
 	for i, tt := range tests {
 		run := f.awaitFinal(ids[i])

@@ -21,6 +21,7 @@ import (
 
 // shared is what all tests use. It is set once, before the first test.
 var shared struct {
+	binary string
 	stack  *localstack.Stack
 	server *localstack.Prefect
 }
@@ -61,7 +62,7 @@ func runTests(m *testing.M) (int, error) {
 	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect"}); err != nil {
 		return 0, err
 	}
-	shared.stack = stack
+	shared.binary, shared.stack = binary, stack
 	interrupted := context.AfterFunc(ctx, func() { // nothing of ours is left behind
 		stack.Close()
 		os.Exit(130)

@@ -1,0 +1,82 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/northflank/prefect-northflank/internal/localstack"
+	"github.com/northflank/prefect-northflank/internal/prefect"
+)
+
+// Every operation that our client uses is one of the server's. A Prefect release
+// that moves one fails here.
+func TestRoutesAreThoseOfTheServer(t *testing.T) {
+	t.Parallel()
+	api := localstack.API{URL: shared.server.APIURL}
+	document := call[struct {
+		Paths map[string]map[string]any
+	}](t, api, http.MethodGet, "/openapi.json", nil)
+	if len(document.Paths) < 100 {
+		t.Fatalf("the server's OpenAPI document has %d paths, want well above 100", len(document.Paths))
+	}
+	routes := prefect.Routes()
+	if len(routes) < 20 {
+		t.Fatalf("prefect.Routes() lists %d operations, want all that the client uses", len(routes))
+	}
+	for _, route := range routes {
+		operations, found := document.Paths[route.Path]
+		if !found {
+			operations, found = document.Paths["/api"+route.Path]
+		}
+		if !found || operations[strings.ToLower(route.Method)] == nil {
+			t.Errorf("%s %s is not an operation of the server", route.Method, route.Path)
+		}
+	}
+}
+
+// guardedAuth is the user and password of the guarded server.
+const guardedAuth = "admin:planted-password-5c1e"
+
+// guardedServer returns a server with basic authentication and CSRF protection,
+// started for the first test that asks.
+var guardedServer = sync.OnceValues(func() (*localstack.Prefect, error) {
+	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "guarded", Env: map[string]string{
+		"PREFECT_SERVER_API_AUTH_STRING":             guardedAuth,
+		"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+	}})
+})
+
+// newGuardedFixture sets a test up on the guarded server.
+func newGuardedFixture(t *testing.T) *fixture {
+	t.Helper()
+	server, err := guardedServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const client = "0d4b5f4e-6d5c-4f0e-9a55-1c8f6f3c2a10" // of a token that is valid for an hour
+	api := localstack.API{URL: server.APIURL, Header: map[string]string{
+		"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(guardedAuth)),
+	}}
+	token := call[struct{ Token string }](t, api, http.MethodGet, "/csrf-token?client="+client, nil).Token
+	api.Header["Prefect-Csrf-Token"], api.Header["Prefect-Csrf-Client"] = token, client
+	return newFixtureOn(t, server, api, map[string]string{"PREFECT_API_AUTH_STRING": guardedAuth})
+}
+
+func TestWrongPasswordIsToldOnce(t *testing.T) {
+	t.Parallel()
+	f := newGuardedFixture(t)
+	f.settings["PREFECT_API_AUTH_STRING"] = "admin:wrong"
+	_, err := f.tryProgram("", "pool", "create", "another-pool")
+	if err == nil || !strings.Contains(err.Error(), "401") || !strings.Contains(err.Error(), "PREFECT_API_AUTH_STRING") {
+		t.Errorf("pool create with a wrong password: error %v, want one that tells of 401 and of the setting", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "admin:wrong") {
+		t.Errorf("the error shows the password: %v", err)
+	}
+}
