@@ -126,6 +126,56 @@ func TestBudgetWithConcurrentCallers(t *testing.T) {
 	})
 }
 
+// A request without an answer counts as spent in this window, since Northflank
+// may have counted it, and is forgotten with the window.
+func TestBudgetOfLostAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &window{limit: 1000}
+		cut := false
+		c := newTestClient(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+			if cut {
+				return nil, errReset
+			}
+			return w.RoundTrip(r)
+		}))
+		ctx := t.Context()
+		start := func() error { return startOnce(ctx, c) }
+		if err := start(); err != nil {
+			t.Fatal(err)
+		}
+		cut = true
+		for range 900 {
+			_ = start()
+		}
+		cut = false
+		count := func() (n int) {
+			for start() == nil {
+				n++
+			}
+			return n
+		}
+		if err := start(); err != nil { // its headers set the count right
+			t.Fatal(err)
+		}
+		if got := c.Budget().Remaining; got != 998 {
+			t.Errorf("Remaining = %d, want the 998 that Northflank tells", got)
+		}
+		cut = true
+		for range 900 {
+			_ = start()
+		}
+		if got := c.Budget().Remaining; got != 98 {
+			t.Errorf("Remaining after 900 lost answers = %d, want 98", got)
+		}
+		cut = false
+		time.Sleep(2 * time.Hour)
+		if got := count(); got != 990 {
+			t.Errorf("%d starts in a fresh window, want 990", got)
+		}
+	})
+}
+
 // Less urgent classes stop first, and an abort finds requests left.
 func TestBudgetClasses(t *testing.T) {
 	t.Parallel()

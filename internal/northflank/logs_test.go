@@ -30,8 +30,8 @@ func TestLogShapes(t *testing.T) {
 			want: []LogLine{{Time: at(500), Stream: "stdout", Text: "a"}},
 		}, {
 			name: "no prefix",
-			data: `[{"log":"plain text\n","ts":"2026-03-21T15:01:17Z"},{"log":"stdout is not a prefix","ts":"2026-03-21T15:01:17Z"},{"log":"stdout X y","ts":"2026-03-21T15:01:17Z"},{"log":"","ts":"2026-03-21T15:01:17Z"}]`,
-			want: []LogLine{{Time: at(0), Text: "plain text"}, {Time: at(0), Text: "stdout is not a prefix"}, {Time: at(0), Text: "stdout X y"}, {Time: at(0)}},
+			data: `[{"log":"plain text\n","ts":"2026-03-21T15:01:17Z"},{"log":"stdout is not a prefix","ts":"2026-03-21T15:01:17Z"},{"log":"stdout X y","ts":"2026-03-21T15:01:17Z"},{"log":"grade F failed","ts":"2026-03-21T15:01:17Z"},{"log":"","ts":"2026-03-21T15:01:17Z"}]`,
+			want: []LogLine{{Time: at(0), Text: "plain text"}, {Time: at(0), Text: "stdout is not a prefix"}, {Time: at(0), Text: "stdout X y"}, {Time: at(0), Text: "grade F failed"}, {Time: at(0)}},
 		}, {
 			name: "empty line, with and without the space at its end",
 			data: `[{"log":"stdout F ","ts":"2026-03-21T15:01:17Z"},{"log":"stdout F","ts":"2026-03-21T15:01:17Z"}]`,

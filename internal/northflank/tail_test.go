@@ -97,6 +97,21 @@ func TestTailLogs(t *testing.T) {
 	}
 }
 
+// Northflank fills frames up to 32.7 kB, over the websocket library's own limit.
+func TestTailLogsReadsLargeFrames(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 200_000)
+	c, _ := tailServer(t, func(ctx context.Context, conn *websocket.Conn, _ string) {
+		send(ctx, t, conn, authOK, fmt.Sprintf(tailLines, long))
+		_ = conn.Close(websocket.StatusNormalClosure, "")
+	})
+	got := ""
+	err := c.TailLogs(t.Context(), "data", "pf-x", TailQuery{}, func(lines []LogLine) { got += lines[0].Text })
+	if err != nil || got != long {
+		t.Errorf("TailLogs() = %v with %d bytes, want %d", err, len(got), len(long))
+	}
+}
+
 func TestTailLogsEnds(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
