@@ -88,6 +88,7 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("PREFECT_API_URL", w.url)
 	env.Setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
 	env.Setenv("NORTHFLANK_URL", url)
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second of rest at the end of each program
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	return nil
 }
