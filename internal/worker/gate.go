@@ -84,14 +84,18 @@ func (g *gate) left(p place) {
 }
 
 // refusalKind names the kind of a refusal: messages of one kind differ in
-// request ids and times, which are no news.
+// request ids and times, which are no news. A 429 and a request that is held
+// back because of it are one trouble.
 func refusalKind(err error) string {
 	for _, kind := range []error{
-		northflank.ErrUnauthorized, northflank.ErrForbidden, northflank.ErrRateLimited, northflank.ErrBudgetSpent,
+		northflank.ErrUnauthorized, northflank.ErrForbidden, northflank.ErrRateLimited,
 	} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}
+	}
+	if errors.Is(err, northflank.ErrBudgetSpent) {
+		return northflank.ErrRateLimited.Error()
 	}
 	return "not reachable"
 }
