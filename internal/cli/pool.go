@@ -87,6 +87,8 @@ func createPool(ctx context.Context, cmd *cli.Command, io Streams) error {
 	return nil
 }
 
+const addVariable = "add it to the file; pool template prints one that has every job variable"
+
 // newTemplate is the base job template with what the flags put into it.
 func newTemplate(ctx context.Context, client *prefect.Client, cmd *cli.Command) (json.RawMessage, error) {
 	template := jobspec.BaseJobTemplate()
@@ -99,7 +101,7 @@ func newTemplate(ctx context.Context, client *prefect.Client, cmd *cli.Command) 
 	if project := cmd.String("project"); project != "" {
 		var err error
 		if template, err = jobspec.WithDefault(template, "project_id", project); err != nil {
-			return nil, fmt.Errorf("--project: %w", err)
+			return nil, withHint(fmt.Errorf("--project: %w", err), addVariable)
 		}
 	}
 	name := cmd.String("credentials")
@@ -118,7 +120,7 @@ func newTemplate(ctx context.Context, client *prefect.Client, cmd *cli.Command) 
 		}
 	}
 	if template, err = jobspec.WithCredentialsDefault(template, document.ID); err != nil {
-		return nil, fmt.Errorf("--credentials: %w", err)
+		return nil, withHint(fmt.Errorf("--credentials: %w", err), addVariable)
 	}
 	return template, nil
 }

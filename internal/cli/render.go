@@ -101,7 +101,7 @@ func checkRenderFlags(cmd *cli.Command) error {
 		return usagef("prefect flow-run ls shows the IDs", "--flow-run %q is not the ID of a flow run", flowRun)
 	}
 	if name := cmd.String("name"); strings.ContainsAny(name, "/%") {
-		return usagef("the worker's name stands in its first line of output and on the page of the work pool", "--name %q: no worker can have / or %% in its name", name)
+		return usagef("the name is on the page of the work pool and in the worker's first line of output", "--name %q: no worker can have / or %% in its name", name)
 	}
 	return noArguments(cmd)
 }
@@ -199,7 +199,7 @@ func (t target) explain(err error) error {
 	err = fmt.Errorf("%s: %w", t.what, err)
 	if _, ok := errors.AsType[*jobspec.InvalidError](err); ok {
 		// Its own next step is this command.
-		return hinted{err, "correct prefect.yaml and run prefect deploy again, or correct the default of the work pool; until then each flow run ends Crashed with this message"}
+		return hinted{err, "correct it where it was set: in the flow run, in prefect.yaml (and run prefect deploy again) or in the work pool; until then such flow runs end Crashed with this message"}
 	}
 	return err
 }

@@ -149,7 +149,16 @@ func completeCommand(cmd *cli.Command) {
 }
 
 func onUsageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-	return usagef("see: "+cmd.FullName()+" --help", "%w", err)
+	hint := "see: " + cmd.FullName() + " --help"
+	// The library says which flag only in its text.
+	if flag, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
+		flag = strings.TrimLeft(flag, "-")
+		err = fmt.Errorf("%s has no flag --%s", cmd.FullName(), flag)
+		if near := cli.SuggestFlag(cmd.Flags, flag, false); near != "" {
+			hint = fmt.Sprintf("did you mean %s? All flags: %s --help", near, cmd.FullName())
+		}
+	}
+	return usagef(hint, "%w", err)
 }
 
 // refuseUnknownCommand is the action of a command that only groups others: help

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -120,6 +121,9 @@ func checkWorkerFlags(cmd *cli.Command) error {
 	if t := cmd.String("type"); t != worker.Type {
 		return usagef("for other types use: prefect worker start", "worker type %q: this program is a worker of type %q", t, worker.Type)
 	}
+	if name := cmd.String("name"); strings.ContainsAny(name, "/%") {
+		return usagef("leave the slash or percent sign out", "--name %q: no worker can have / or %% in its name", name)
+	}
 	if cmd.IsSet("limit") && cmd.Int("limit") < 1 {
 		return usagef("leave --limit out for no limit", "--limit %d: it must be at least 1", cmd.Int("limit"))
 	}
@@ -150,9 +154,13 @@ func readJSONObject(path string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, withHint(err, "give the path of a JSON file")
 	}
+	hint := "write one with: prefect-northflank pool template > " + path
+	if !json.Valid(raw) {
+		return nil, withHint(fmt.Errorf("%s does not hold JSON", path), hint)
+	}
 	var object map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return nil, withHint(fmt.Errorf("%s: not a JSON object: %w", path, err), "write one with: prefect-northflank pool template > "+path)
+	if json.Unmarshal(raw, &object) != nil || object == nil {
+		return nil, withHint(fmt.Errorf("%s holds JSON, but not an object", path), hint)
 	}
 	return raw, nil
 }
