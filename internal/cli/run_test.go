@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/northflank/prefect-northflank/internal/cli"
 	"github.com/northflank/prefect-northflank/internal/jobspec"
+	"github.com/northflank/prefect-northflank/internal/prefect"
 	"github.com/northflank/prefect-northflank/internal/testkit"
 )
 
@@ -86,4 +88,19 @@ func writeFiles(t testing.TB, files map[string]string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// newClient is a client of the API with the settings of the environment.
+func newClient(t testing.TB, api string) (*prefect.Client, *prefect.Settings) {
+	t.Helper()
+	settings, err := prefect.LoadSettings(prefect.LoadOptions{Environ: os.Environ()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings.APIURL = api
+	client, err := prefect.NewClient(prefect.ClientOptions{Settings: settings, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, settings
 }
