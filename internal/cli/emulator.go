@@ -32,7 +32,7 @@ func emulatorCommand(io Streams) *cli.Command {
 		Usage:       "serve a local Northflank that runs job runs as processes",
 		Description: emulatorHelp,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` of the API and the web page; port 0 takes a free one", Value: "127.0.0.1:4280"},
+			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` of API and web page; port 0: any free one", Value: "127.0.0.1:4280"},
 			&cli.StringFlag{Name: "admin-listen", Usage: "`ADDRESS` of faults, switches and counters (default: not served)"},
 			&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` that keeps jobs, job runs and logs over a restart (default: memory)"},
 			&cli.StringSliceFlag{Name: "project", Usage: "`ID` of a project that exists; repeatable", Value: []string{emulator.DefaultProject}},
@@ -41,7 +41,7 @@ func emulatorCommand(io Streams) *cli.Command {
 			&cli.IntFlag{Name: "rate-limit", Usage: "`REQUESTS` an hour, 0 for no limit", Value: emulator.DefaultRateLimit},
 			&cli.FloatFlag{Name: "time-scale", Usage: "`FACTOR` by which back-off, deadline and grace period pass faster", Value: 1},
 			&cli.StringSliceFlag{Name: "switch", Usage: "`NAME=VALUE` of an undocumented behaviour; repeatable, see: emulator switches"},
-			&cli.BoolFlag{Name: "allow-remote", Usage: "allow addresses that other machines reach: with the token they run commands here, without it they read the page"},
+			&cli.BoolFlag{Name: "allow-remote", Usage: "let other machines in: with the token they can run commands on this one"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT` of what is printed at the start: text or json", Value: "text"},
 			&cli.BoolFlag{Name: "verbose", Usage: "show each request"},
 		},

@@ -144,8 +144,10 @@ func TestWorkerEndsWrongConfigurations(t *testing.T) {
 		}
 		s.work(t, s.options(jobspec.Account{}), time.Minute)
 
-		if n := s.northflank.Counters().Total; n != 0 {
-			t.Errorf("Northflank received %d requests, want none: %v", n, s.northflank.Counters().Routes)
+		for route, n := range s.northflank.Counters().Routes {
+			if route != emulator.RouteListJobs { // the worker looks for jobs that others left behind
+				t.Errorf("Northflank received %d times %s, want nothing about these flow runs", n, route)
+			}
 		}
 		for _, c := range wrongConfigurations {
 			id := ids[c.name]
