@@ -26,8 +26,9 @@ const busyFor = 30 * time.Second
 const maxAnswer = 32 << 20
 
 // direct sends everything straight to this machine, whatever proxy is set, and
-// keeps no connection.
-var direct = &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, Timeout: time.Minute}
+// keeps no connection. A Prefect server on SQLite lets a request wait for its
+// database for a minute.
+var direct = &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, Timeout: 2 * time.Minute}
 
 // Call sends a request with body as JSON, nil for none, and decodes the answer
 // into answer, nil if it does not matter.

@@ -24,13 +24,13 @@ import (
 // can be in and every state that can be proposed, and the answers compared.
 func TestFakePrefectIsLikeTheRealOne(t *testing.T) {
 	t.Parallel()
-	compareFakePrefect(t, shared.server.APIURL)
+	compareFakePrefect(t, busyServerURL(t))
 }
 
 // What the servers answer to everything else that the client asks.
 func TestFakePrefectAnswersLikeTheRealOne(t *testing.T) {
 	t.Parallel()
-	compareFakePrefectAnswers(t, shared.server.APIURL)
+	compareFakePrefectAnswers(t, busyServerURL(t))
 }
 
 // twin is one of the two servers.

@@ -50,7 +50,7 @@ func newFixtureOn(t *testing.T, server *localstack.Prefect, api localstack.API, 
 	t.Cleanup(func() { f.stop(f.northflank.Process) })
 	f.settings = map[string]string{
 		"PREFECT_API_URL":              server.APIURL,
-		"PREFECT_WORKER_QUERY_SECONDS": "0.5", // 10 s is the default
+		"PREFECT_WORKER_QUERY_SECONDS": "1", // 10 s is the default
 		"NORTHFLANK_API_BASE_URL":      f.northflank.URL,
 		"NORTHFLANK_API_TOKEN":         f.northflank.Token,
 	}

@@ -75,7 +75,7 @@ func TestCrashBeforeTheFlowStarts(t *testing.T) {
 		command string
 		want    []string // in the message of the state
 	}{
-		{"exit status", "sh -c 'echo no such library >&2; exit 3'", []string{"exit", "3", "no such library"}},
+		{"exit status", "sh -c 'echo no such library >&2; exit 3'", []string{"before the flow began", "no such library"}},
 		{"command not found", "no-such-command --now", []string{"could not be run", "no-such-command"}},
 	}
 	f := newFixture(t)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/northflank/prefect-northflank/internal/localstack"
 	"github.com/northflank/prefect-northflank/internal/prefect"
 )
@@ -52,6 +54,23 @@ var guardedServer = sync.OnceValues(func() (*localstack.Prefect, error) {
 	}})
 })
 
+// busyServer returns a server for tests that send it hundreds of requests in a
+// row. On SQLite a Prefect server under such load comes to a halt for a minute
+// when more than 15 requests wait for its database (Prefect 3.8: a write that
+// needs a second connection, a pool of 15, a busy timeout of 60 s).
+var busyServer = sync.OnceValues(func() (*localstack.Prefect, error) {
+	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "busy"})
+})
+
+func busyServerURL(t *testing.T) string {
+	t.Helper()
+	server, err := busyServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server.APIURL
+}
+
 // newGuardedFixture sets a test up on the guarded server.
 func newGuardedFixture(t *testing.T) *fixture {
 	t.Helper()
@@ -59,10 +78,11 @@ func newGuardedFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const client = "0d4b5f4e-6d5c-4f0e-9a55-1c8f6f3c2a10" // of a token that is valid for an hour
+	client := uuid.NewString()
 	api := localstack.API{URL: server.APIURL, Header: map[string]string{
 		"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(guardedAuth)),
 	}}
+	// Valid for an hour, or until the same client asks for another.
 	token := call[struct{ Token string }](t, api, http.MethodGet, "/csrf-token?client="+client, nil).Token
 	api.Header["Prefect-Csrf-Token"], api.Header["Prefect-Csrf-Client"] = token, client
 	return newFixtureOn(t, server, api, map[string]string{"PREFECT_API_AUTH_STRING": guardedAuth})
