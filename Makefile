@@ -51,7 +51,8 @@ lint: ## check formatting, vet, go fix and staticcheck
 	$(TOOL) staticcheck -tags e2e ./...
 
 .PHONY: format
-format: ## format the Go code
+format: ## apply what lint wants: gofumpt and go fix
+	go fix -tags e2e ./...
 	$(TOOL) gofumpt -w .
 
 .PHONY: fuzz
