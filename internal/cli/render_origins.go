@@ -80,9 +80,13 @@ func newTracer(p *worker.Prepared) tracer {
 }
 
 // beside reports whether the job variable is in neither body: it says whom
-// requests are made for, and what the worker does.
+// requests are made for, how they are made, and what the worker does.
 func beside(v jobspec.Variable) bool {
-	return v.Level == jobspec.LevelWorker || v.Name == "project_id" || v.Name == "job_scope" || v.Name == "cleanup_job"
+	switch v.Name {
+	case "project_id", "job_scope", "cleanup_job", "runtime_environment_templates", "leave_out_prefect_credentials":
+		return true
+	}
+	return v.Level == jobspec.LevelWorker
 }
 
 // sameAs are the parts of a body that repeat what stands elsewhere.
@@ -193,7 +197,7 @@ func (t tracer) settings(scrub *secret.Scrubber) []origin {
 	values := t.prepared.Values.Values
 	for _, v := range jobspec.Variables() {
 		given := values[v.Name]
-		if !beside(v) || given == nil || given == "" || v.Type == jobspec.TypeCredentials {
+		if !beside(v) || given == nil || given == "" || v.Name == "credentials" || v.Name == "credentials_block" {
 			continue
 		}
 		text, err := json.Marshal(scrub.Any(given))
