@@ -134,7 +134,7 @@ func prepareAsWorker(t *testing.T, api, id string) (*worker.Prepared, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	preparer := worker.Preparer{Prefect: client, SettingsEnv: settings.Environment(), Secrets: settings.Secrets(), WorkerName: "worker-1"}
+	preparer := worker.Preparer{Prefect: client, SettingsEnv: settings.Environment(), WorkerName: "worker-1"}
 	return preparer.Prepare(t.Context(), pool, fr)
 }
 
