@@ -8,10 +8,11 @@ import (
 )
 
 // UpgradeTemplate adds to a stored base job template what came after it was
-// stored: new job variables, and a definition of the Northflank block that lets
-// a block reference pass the server's validation. Everything else stays as it
-// is: edited defaults, values written into job_configuration, job variables of
-// the user's own, and the absence of original ones that somebody took out.
+// stored: new job variables, descriptions in the place of original ones, and a
+// definition of the Northflank block that lets a block reference pass the
+// server's validation. Everything else stays as it is: edited defaults and
+// descriptions, values written into job_configuration, job variables of the
+// user's own, and the absence of original ones that somebody took out.
 //
 // Changes are one line each, none when the template is up to date.
 func UpgradeTemplate(stored json.RawMessage) (template json.RawMessage, changes []string, err error) {
@@ -29,6 +30,7 @@ func UpgradeTemplate(stored json.RawMessage) (template json.RawMessage, changes 
 	}
 	configuration, properties, changes = addVariables(configuration, properties)
 	properties, changes = upgradeCredentials(properties, changes)
+	properties, changes = refreshDescriptions(properties, changes)
 	if definitions := variables.object("definitions"); definitions != nil {
 		definitions, changes = upgradeDefinition(definitions, changes)
 		variables = variables.with("definitions", definitions)
@@ -69,6 +71,9 @@ func upgradeCredentials(properties object, changes []string) (object, []string) 
 	upgraded := v.property()
 	if value, ok := stored.get("default"); ok {
 		upgraded = upgraded.with("default", value)
+	}
+	if description, ok := stored.get("description"); ok && description != originalDescriptions[v.Name] {
+		upgraded = upgraded.with("description", description)
 	}
 	return properties.with("credentials", upgraded), append(changes, "credentials takes a block reference, a placeholder or null")
 }

@@ -20,7 +20,8 @@ func TestUpgradeOriginalTemplate(t *testing.T) {
 			newOnes = append(newOnes, "new job variable "+v.Name)
 		}
 	}
-	want := append(newOnes, "credentials takes a block reference, a placeholder or null", "a reference to a Northflank block passes Prefect's validation")
+	want := append(newOnes, "credentials takes a block reference, a placeholder or null",
+		"descriptions of 27 job variables say what they do now", "a reference to a Northflank block passes Prefect's validation")
 	if diff := cmp.Diff(want, changes); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
@@ -34,6 +35,9 @@ func TestUpgradeOriginalTemplate(t *testing.T) {
 	for name, property := range ours.Variables.Properties {
 		if diff := cmp.Diff(typeAndDefault(property), typeAndDefault(got.Variables.Properties[name])); diff != "" {
 			t.Errorf("variable %s (-ours +upgraded):\n%s", name, diff)
+		}
+		if got := got.Variables.Properties[name]["description"]; got != property["description"] {
+			t.Errorf("variable %s is described as %q, want %q", name, got, property["description"])
 		}
 	}
 	again, changes, err := UpgradeTemplate(upgraded)
@@ -49,6 +53,8 @@ func TestUpgradeKeepsWhatTheUserMade(t *testing.T) {
 		{`"project_id": "{{ project_id }}"`, `"project_id": "fixed"`},
 		{`"tags": "{{ tags }}",`, ``},
 		{`"default": "nf-compute-20"`, `"default": "nf-compute-200"`},
+		{`"description": "The Northflank project ID where jobs will be created"`, `"description": "Ask the platform team"`},
+		{`"description": "The Northflank credentials used to connect`, `"description": "Ours. The Northflank credentials used to connect`},
 		{`"title": "Northflank Credentials"`, `"title": "Northflank Credentials", "default": {"$ref": {"block_document_id": "b-1"}}`},
 		{`"properties": {
       "name"`, `"properties": {
@@ -75,6 +81,11 @@ func TestUpgradeKeepsWhatTheUserMade(t *testing.T) {
 	if properties["billing_deployment_plan"]["default"] != "nf-compute-200" {
 		t.Errorf("default of billing_deployment_plan = %v, want the edited one", properties["billing_deployment_plan"]["default"])
 	}
+	for name, want := range map[string]string{"project_id": "Ask the platform team", "credentials": "Ours."} {
+		if got, _ := properties[name]["description"].(string); !strings.HasPrefix(got, want) {
+			t.Errorf("%s is described as %q, want the edited %q", name, got, want)
+		}
+	}
 	if _, ok := properties["mine"]; !ok {
 		t.Error("the user's own variable is gone")
 	}
@@ -84,6 +95,17 @@ func TestUpgradeKeepsWhatTheUserMade(t *testing.T) {
 	}
 	if i, j := strings.Index(string(upgraded), `"mine"`), strings.Index(string(upgraded), `"name":{`); i < 0 || i > j {
 		t.Error("the order of the variables has changed")
+	}
+}
+
+func TestOriginalDescriptions(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{}
+	for name, property := range parse(t, originalTemplate(t)).Variables.Properties {
+		want[name], _ = property["description"].(string)
+	}
+	if diff := cmp.Diff(want, originalDescriptions); diff != "" {
+		t.Errorf("original descriptions (-original +table):\n%s", diff)
 	}
 }
 
