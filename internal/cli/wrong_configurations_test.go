@@ -1,5 +1,7 @@
 package cli_test
 
+import "maps"
+
 // wrongConfiguration is a flow run whose own configuration cannot work, whoever
 // runs it.
 type wrongConfiguration struct {
@@ -53,8 +55,6 @@ var wrongConfigurations = []wrongConfiguration{
 // variables are the deployment's job variables: wrong ones over right ones.
 func (w wrongConfiguration) variables() vars {
 	all := vars{"project_id": "my-project", "credentials_block": "northflank-creds", "billing_deployment_plan": "nf-compute-50"}
-	for name, value := range w.deployment {
-		all[name] = value
-	}
+	maps.Copy(all, w.deployment)
 	return all
 }
