@@ -67,24 +67,34 @@ func blockFields() object {
 	text := object{{"type", "string"}}
 	return object{
 		{"api_token", object{
-			{"default", nil}, {"description", "Northflank API token for authentication"}, {"format", "password"},
-			{"title", "Api Token"}, {"type", "string"}, {"writeOnly", true},
+			{"default", nil},
+			{"description", "Northflank API token for authentication"},
+			{"format", "password"},
+			{"title", "Api Token"},
+			{"type", "string"},
+			{"writeOnly", true},
 		}},
 		{"base_url", object{
-			{"default", defaultBaseURL}, {"description", "Base URL for the Northflank API"},
-			{"title", "Base Url"}, {"type", "string"},
+			{"default", defaultBaseURL},
+			{"description", "Base URL for the Northflank API"},
+			{"title", "Base Url"},
+			{"type", "string"},
 		}},
 		{"team_id", object{
-			{"anyOf", []any{text, object{{"type", "null"}}}}, {"default", nil},
-			{"description", "Northflank team ID, needed only with an organisation's API token"}, {"title", "Team Id"},
+			{"anyOf", []any{text, object{{"type", "null"}}}},
+			{"default", nil},
+			{"description", "Northflank team ID, needed only with an organisation's API token"},
+			{"title", "Team Id"},
 		}},
 	}
 }
 
 func blockSchema(fields object, required []any) object {
 	schema := object{
-		{"block_schema_references", object{}}, {"block_type_slug", BlockTypeSlug},
-		{"description", blockDescription}, {"properties", fields},
+		{"block_schema_references", object{}},
+		{"block_type_slug", BlockTypeSlug},
+		{"description", blockDescription},
+		{"properties", fields},
 	}
 	if required != nil {
 		schema = schema.with("required", required)

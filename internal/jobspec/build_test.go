@@ -1,6 +1,7 @@
 package jobspec
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -360,9 +361,7 @@ func TestDockerAndBuildpack(t *testing.T) {
 	with := func(base, more vars) vars {
 		out := vars{}
 		for _, m := range []vars{base, more} {
-			for k, v := range m {
-				out[k] = v
-			}
+			maps.Copy(out, m)
 		}
 		return out
 	}

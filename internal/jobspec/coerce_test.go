@@ -44,11 +44,27 @@ func TestToBoolean(t *testing.T) {
 		given    any
 		want, ok bool
 	}{
-		{true, true, true}, {false, false, true},
-		{"true", true, true}, {"Yes", true, true}, {"on", true, true}, {"1", true, true}, {"t", true, true}, {"Y", true, true},
-		{"FALSE", false, true}, {"no", false, true}, {"off", false, true}, {"0", false, true}, {"f", false, true}, {"n", false, true},
-		{1, true, true}, {0.0, false, true}, {json.Number("1"), true, true},
-		{2, false, false}, {"maybe", false, false}, {nil, false, false}, {[]any{}, false, false},
+		{true, true, true},
+		{false, false, true},
+		{"true", true, true},
+		{"Yes", true, true},
+		{"on", true, true},
+		{"1", true, true},
+		{"t", true, true},
+		{"Y", true, true},
+		{"FALSE", false, true},
+		{"no", false, true},
+		{"off", false, true},
+		{"0", false, true},
+		{"f", false, true},
+		{"n", false, true},
+		{1, true, true},
+		{0.0, false, true},
+		{json.Number("1"), true, true},
+		{2, false, false},
+		{"maybe", false, false},
+		{nil, false, false},
+		{[]any{}, false, false},
 	}
 	for _, tt := range tests {
 		if got, ok := toBoolean(tt.given); ok != tt.ok || ok && got != tt.want {
@@ -64,11 +80,25 @@ func TestScalarText(t *testing.T) {
 		given any
 		want  string
 	}{
-		{"x", "x"}, {true, "True"}, {false, "False"}, {5, "5"}, {int64(-5), "-5"},
-		{1.0, "1.0"}, {1.5, "1.5"}, {0.0, "0.0"}, {-2.25, "-2.25"}, {0.1, "0.1"},
-		{1e16, "1e+16"}, {1.5e300, "1.5e+300"}, {0.0001, "0.0001"}, {0.00001, "1e-05"}, {123456789012345680.0, "1.2345678901234568e+17"},
+		{"x", "x"},
+		{true, "True"},
+		{false, "False"},
+		{5, "5"},
+		{int64(-5), "-5"},
+		{1.0, "1.0"},
+		{1.5, "1.5"},
+		{0.0, "0.0"},
+		{-2.25, "-2.25"},
+		{0.1, "0.1"},
+		{1e16, "1e+16"},
+		{1.5e300, "1.5e+300"},
+		{0.0001, "0.0001"},
+		{0.00001, "1e-05"},
+		{123456789012345680.0, "1.2345678901234568e+17"},
 		{9007199254740993.0, "9007199254740992.0"},
-		{json.Number("12345678901234567890"), "12345678901234567890"}, {json.Number("1e3"), "1000.0"}, {json.Number("2.50"), "2.5"},
+		{json.Number("12345678901234567890"), "12345678901234567890"},
+		{json.Number("1e3"), "1000.0"},
+		{json.Number("2.50"), "2.5"},
 	}
 	for _, tt := range tests {
 		if got, ok := scalarText(tt.given); !ok || got != tt.want {
