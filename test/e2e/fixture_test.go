@@ -22,7 +22,6 @@ const project = "e2e-project"
 // server, a local Northflank of its own, and the workers that it starts.
 type fixture struct {
 	*testing.T
-	server     *localstack.Prefect
 	api        localstack.API
 	northflank *localstack.Northflank
 	pool       string
@@ -41,7 +40,7 @@ func newFixture(t *testing.T) *fixture {
 // needs the settings of the test's commands and workers.
 func newFixtureOn(t *testing.T, server *localstack.Prefect, api localstack.API, settings map[string]string) *fixture {
 	t.Helper()
-	f := &fixture{T: t, server: server, api: api, pool: processName(t, "pool")}
+	f := &fixture{T: t, api: api, pool: processName(t, "pool")}
 	var err error
 	f.northflank, err = shared.stack.StartNorthflank(t.Context(), localstack.NorthflankOptions{Name: processName(t, "northflank"), Project: project})
 	if err != nil {
