@@ -56,6 +56,7 @@ type Budget struct {
 }
 
 func (b Budget) write(h http.Header) {
+	h.Set("Date", time.Now().UTC().Format(http.TimeFormat)) // net/http does it on a socket only
 	h.Set("X-Ratelimit-Limit", strconv.Itoa(b.Limit))
 	h.Set("X-Ratelimit-Remaining", strconv.Itoa(b.Remaining))
 	h.Set("X-Ratelimit-Reset", b.resetSeconds())

@@ -43,6 +43,7 @@ type Client struct {
 	log       *slog.Logger
 	observe   func(Call)
 	governor  *governor
+	clock     clock
 	exchange  stage
 }
 

@@ -16,12 +16,14 @@ func (c *Client) budgeted(next stage) stage {
 		if err != nil {
 			return nil, err
 		}
+		asked := time.Now()
 		a, err := next(ctx, r)
 		if a == nil {
 			c.governor.lost()
 			return nil, err
 		}
 		c.governor.record(seq, a.status, a.header)
+		c.clock.record(a.header, asked, time.Now())
 		return a, err
 	}
 }

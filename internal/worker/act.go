@@ -98,13 +98,13 @@ func (w *Worker) handBack(ctx context.Context, row tracked, h handingBack) error
 		}
 		return err
 	}
-	if now.State == nil || now.StateType != prefect.StatePending || now.StateID != row.flowRun.StateID {
-		w.refreshActing(now)
+	if now.State == nil || now.StateType != prefect.StatePending || now.StateID != row.flowRun.StateID || w.supersededBy(&row, now) {
+		w.table.update(row.id, func(t *tracked) { w.refreshRow(t, now, time.Now()) })
 		return nil
 	}
 	c := claim{worker: w.Name, process: w.process}
 	if held, ok := readClaim(now.State); !ok || !held.returning || held.process != w.process {
-		result, err := w.Prefect.SetState(ctx, row.id, prefect.StateProposal{
+		result, err := w.proposeFrom(ctx, row.id, now.StateID, time.Now(), prefect.StateProposal{
 			Type: prefect.StatePending, Name: returningName(now.StateName), Message: c.returningMessage(),
 		})
 		if err != nil {
@@ -136,16 +136,6 @@ func (w *Worker) handBack(ctx context.Context, row tracked, h handingBack) error
 	return nil
 }
 
-// refreshActing brings a row up to date while an action on it is under way.
-func (w *Worker) refreshActing(fr prefect.FlowRun) {
-	w.table.update(fr.ID, func(t *tracked) {
-		t.flowRun = fr
-		if fr.State != nil {
-			t.setState(*fr.State, time.Now())
-		}
-	})
-}
-
 // abort stops the container. Northflank sends SIGTERM, and SIGKILL after the
 // grace period. That there is nothing to stop any more is as good.
 func (w *Worker) abort(ctx context.Context, row tracked, why reason) error {
@@ -172,7 +162,10 @@ func (w *Worker) abort(ctx context.Context, row tracked, why reason) error {
 // word is recorded, and decide goes on from it.
 func (w *Worker) propose(ctx context.Context, row tracked, typ prefect.StateType, message string) error {
 	name := string(typ[0]) + strings.ToLower(string(typ[1:]))
-	result, err := w.Prefect.SetState(ctx, row.id, prefect.StateProposal{Type: typ, Name: name, Message: message})
+	result, err := w.proposeFrom(ctx, row.id, row.flowRun.StateID, row.view.readAt, prefect.StateProposal{Type: typ, Name: name, Message: message})
+	if errors.Is(err, errMoved) {
+		return nil // decide goes on from the state that it is in now
+	}
 	if errors.Is(err, prefect.ErrNotFound) {
 		w.table.update(row.id, func(t *tracked) { t.missed(time.Now()) })
 		return nil
@@ -184,7 +177,7 @@ func (w *Worker) propose(ctx context.Context, row tracked, typ prefect.StateType
 		w.log.InfoContext(ctx, "flow run: state not taken", "flow_run_id", row.id, "flow_run", row.name, "proposed", name, "state", result.State.Name, "reason", result.Reason)
 		fr, err := w.Prefect.FlowRun(ctx, row.id)
 		if err == nil {
-			w.refreshActing(fr)
+			w.table.update(row.id, func(t *tracked) { w.refreshRow(t, fr, time.Now()) })
 		}
 		return err
 	}
@@ -236,17 +229,35 @@ func (w *Worker) release(ctx context.Context, row tracked, why reason) {
 			flowRunRelated(w.currentPool(), row.flowRun, row.prepared, joinPID(row.job, row.runID), &status), row.submitted)
 	}
 	if row.client != nil && row.job != "" {
-		single := false
-		w.table.changeJob(row.key(), func(j *job) {
-			j.lastUsed = time.Now()
-			single = j.single && j.cleanup
-		})
-		if single && why != whyCannotTell {
-			w.deleteJob(ctx, row.key(), row.id, deleteNow)
-		}
+		w.releaseJob(ctx, row)
 	}
 	w.table.drop(row.id)
 	if w.Limit > 0 {
 		signal(w.polled)
+	}
+}
+
+// releaseJob lets go of the row's job. One that was made for this flow run alone
+// is deleted, if it is certain that nothing runs in it; otherwise it may be in
+// another worker's hands by now, and is forgotten.
+func (w *Worker) releaseJob(ctx context.Context, row tracked) {
+	key := row.key()
+	w.table.mu.Lock()
+	j := w.table.job(key)
+	j.lastUsed = time.Now()
+	single, cleanup := j.single, j.cleanup
+	w.table.mu.Unlock()
+	if !single {
+		return
+	}
+	v := row.view
+	if cleanup && v.start == started && v.container == ended && v.state.Terminal() && !v.superseded {
+		w.deleteJob(ctx, key, row.id, deleteNow)
+		return
+	}
+	w.table.mu.Lock()
+	defer w.table.mu.Unlock()
+	if !w.table.inUse(key, row.id) {
+		delete(w.table.jobs, key)
 	}
 }

@@ -231,6 +231,9 @@ func decideLive(now time.Time, v view) decision {
 		d.wakeAt = due
 		return v.noteLinger(now, d)
 	}
+	if v.container == absent {
+		return d
+	}
 	if v.state.Terminal() && !v.seenAfter(v.stateSince) {
 		// The flow run ended by itself and its container most likely did too:
 		// look before an abort is spent on it.

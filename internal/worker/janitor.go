@@ -3,11 +3,13 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/northflank/prefect-northflank/internal/jobspec"
 	"github.com/northflank/prefect-northflank/internal/northflank"
+	"github.com/northflank/prefect-northflank/internal/prefect"
 )
 
 // janitorTick is how often idle jobs of ours are looked for; that costs nothing.
@@ -18,30 +20,45 @@ const janitorTick = 5 * time.Second
 const maxOrphans = 20
 
 // janitorLoop deletes jobs that nothing needs any more: our own when idle, and
-// now and then those that dead workers of the pool left behind.
+// now and then, or when a worker goes offline, those that dead workers left.
 func (w *Worker) janitorLoop(ctx context.Context) error {
-	var orphansAt time.Time
-	for sleep(ctx, min(janitorTick, w.Timing.JobIdle)) {
+	orphansAt := time.Now().Add(w.Timing.Relook)
+	tick := time.NewTicker(min(janitorTick, w.Timing.JobIdle))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.cleanSoon:
+			orphansAt = time.Now()
+		case <-tick.C:
+		}
 		for _, key := range w.idleJobs(time.Now()) {
 			w.deleteJob(ctx, key, "", deleteIfIdle)
 		}
 		if time.Now().Before(orphansAt) {
 			continue
 		}
-		if w.removeOrphans(ctx) {
+		switch done, ok := w.removeOrphans(ctx); {
+		case !ok:
+		case done:
 			orphansAt = time.Now().Add(jittered(w.Timing.Janitor))
+		default:
+			orphansAt = time.Now().Add(jittered(w.Timing.JobIdle))
 		}
 	}
-	return nil
 }
 
 // idleJobs returns our jobs that may be deleted now.
 func (w *Worker) idleJobs(now time.Time) []jobKey {
+	w.mu.Lock()
+	underWay := w.jobsUnderWay // replaced, never changed
+	w.mu.Unlock()
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
 	var idle []jobKey
 	for key, j := range w.table.jobs {
-		if j.exists && j.cleanup && !j.deleting && now.Sub(j.lastUsed) >= w.Timing.JobIdle && !w.table.inUse(key, "") {
+		if j.exists && j.cleanup && !j.deleting && now.Sub(j.lastUsed) >= w.Timing.JobIdle && !underWay[key.id] && !w.table.inUse(key, "") {
 			idle = append(idle, key)
 		}
 	}
@@ -60,15 +77,15 @@ func (tb *table) inUse(key jobKey, except string) bool {
 
 // deleteJob deletes one of our jobs, unless a flow run needs it; except is one
 // that does not any more. No start can begin on it meanwhile. A job in which
-// something still runs is left for the next time.
-func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remove func(context.Context, jobKey) (active bool, err error)) {
+// something still runs is left for the next time. It reports whether it is gone.
+func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remove func(context.Context, jobKey) (active bool, err error)) bool {
 	w.table.mu.Lock()
 	j := w.table.job(key)
 	free := !j.deleting && !w.table.inUse(key, except)
 	j.deleting = j.deleting || free
 	w.table.mu.Unlock()
 	if !free {
-		return
+		return false
 	}
 	active, err := remove(northflank.WithClass(ctx, northflank.ClassCleanup), key)
 	deleted := err == nil && !active || errors.Is(err, northflank.ErrNotFound)
@@ -82,19 +99,20 @@ func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remov
 	}
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
-	if deleted {
+	j.deleting, j.lastUsed = false, time.Now()
+	if deleted || !j.exists {
 		delete(w.table.jobs, key)
-	} else {
-		j.deleting, j.lastUsed = false, time.Now()
 	}
 	w.table.freeLanes()
+	return deleted
 }
 
 // deleteIfIdle deletes a job in which nothing runs. Deleting a job kills what
 // runs in it, so a look comes first.
 func deleteIfIdle(ctx context.Context, key jobKey) (active bool, err error) {
-	if active, err = hasActiveRuns(ctx, key); active || err != nil {
-		return active, err
+	runs, err := activeRuns(ctx, key)
+	if err != nil || len(runs) > 0 {
+		return len(runs) > 0, err
 	}
 	return deleteNow(ctx, key)
 }
@@ -104,61 +122,193 @@ func deleteNow(ctx context.Context, key jobKey) (active bool, err error) {
 	return false, key.client.DeleteJob(ctx, key.project, key.id)
 }
 
-// hasActiveRuns reports whether something runs in the job. Only its newest runs
-// are read where pages show them first.
-func hasActiveRuns(ctx context.Context, key jobKey) (bool, error) {
+// activeRuns returns the job runs of a job that have not ended.
+func activeRuns(ctx context.Context, key jobKey) ([]northflank.JobRun, error) {
+	var active []northflank.JobRun
 	n := 0
 	for run, err := range key.client.ListRuns(ctx, key.project, key.id) {
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if !run.Terminal() {
-			return true, nil
+			active = append(active, run)
 		}
 		if n++; n >= maxSweepRuns {
-			return true, nil // too many to be sure: rather leave it
+			return nil, fmt.Errorf("job %q has more than %d job runs", key.id, maxSweepRuns)
 		}
 	}
-	return false, nil
+	return active, nil
 }
 
-// removeOrphans deletes jobs that workers of this pool left behind: the worker
-// is not online, the job may be cleaned up, and nothing runs in it. Other
-// people's jobs carry no mark of ours and are never touched. It returns false
-// when it could not look yet.
-func (w *Worker) removeOrphans(ctx context.Context) bool {
-	online, ok := w.onlineWorkers()
-	if !ok {
-		return false
+// removeOrphans deals with jobs that workers of this pool left behind: the worker
+// is not online, or was an earlier process under our name. What still runs in
+// them is looked after; when nothing does, a job that may be cleaned up is
+// deleted. Other people's jobs carry no mark of ours and are never touched.
+// done is false while some are left; ok is false when it could not look yet.
+func (w *Worker) removeOrphans(ctx context.Context) (done, ok bool) {
+	// Who is dead and which jobs are in use must be known as of now.
+	if w.currentPool().ID == "" || w.observe(ctx) != nil || w.readPeers(ctx) != nil {
+		return false, false
 	}
+	online := w.onlineWorkers()
+	ctx = northflank.WithClass(ctx, northflank.ClassCleanup)
 	places := w.knownPlaces()
+	for _, p := range slices.Concat(w.recentPlaces(ctx), w.deploymentPlaces(ctx)) {
+		if !slices.Contains(places, p) {
+			places = append(places, p)
+		}
+	}
+	done = true
 	for _, p := range places {
-		keys, err := w.orphansIn(ctx, p, online)
+		orphans, err := w.orphansIn(ctx, p, online)
 		if err != nil {
 			w.said.trouble(ctx, w.log, "looking for jobs of dead workers", err)
-			continue
+			return false, true
 		}
-		for _, key := range keys {
-			w.deleteJob(ctx, key, "", deleteIfIdle)
+		for _, o := range orphans {
+			done = w.removeOrphan(ctx, o) && done
 		}
 	}
-	return len(places) > 0
+	return done, true
 }
 
-// onlineWorkers returns the names of the pool's live workers, ours among them;
-// ok is false while they are not known well enough.
-func (w *Worker) onlineWorkers() (names []string, ok bool) {
+// orphan is a job that no live process answers for.
+type orphan struct {
+	key     jobKey
+	cleanup bool // may be deleted
+	young   bool // another process under our name may have just made it
+}
+
+// removeOrphan deletes the job when nothing runs in it, and reports whether
+// nothing is left to do about it.
+func (w *Worker) removeOrphan(ctx context.Context, o orphan) bool {
+	active, err := activeRuns(ctx, o.key)
+	switch {
+	case errors.Is(err, northflank.ErrNotFound):
+		return true
+	case err != nil:
+		w.said.trouble(ctx, w.log, "looking for jobs of dead workers", err)
+		return false
+	case len(active) > 0:
+		w.lookAfter(ctx, o.key, active)
+		return false
+	case !o.cleanup:
+		return true
+	case o.young:
+		return false
+	}
+	return w.deleteJob(ctx, o.key, "", deleteNow)
+}
+
+// lookAfter takes over job runs that live on in a dead worker's job though their
+// flow runs have ended: nobody else would stop them. One that belongs to no flow
+// run at all, once that is certain, is aborted.
+func (w *Worker) lookAfter(ctx context.Context, key jobKey, active []northflank.JobRun) {
+	oldest := active[0].StartedAt
+	for _, run := range active {
+		oldest = earliest(oldest, run.StartedAt)
+	}
+	owners := map[string]prefect.FlowRun{}
+	for fr, err := range w.Prefect.FlowRuns(ctx, prefect.FlowRunFilter{WorkPool: w.Pool, EndedAfter: oldest.Add(-clockSlack)}) {
+		if err != nil {
+			w.said.trouble(ctx, w.log, "reading ended flow runs", err)
+			return
+		}
+		if _, runID, ok := splitPID(fr.InfrastructurePID); ok {
+			owners[runID] = fr
+		}
+	}
+	w.mu.Lock()
+	underWay := w.elsewhere // replaced, never changed
+	w.mu.Unlock()
+	for _, run := range active {
+		fr, ended := owners[run.ID]
+		switch {
+		case underWay[run.ID] != "":
+		case ended:
+			w.adopt(ctx, fr, readFootprint(fr))
+		case time.Since(run.StartedAt) > clockSlack:
+			w.log.WarnContext(ctx, "job run belongs to no flow run: aborting it", "job_id", key.id, "job_run_id", run.ID)
+			if err := key.client.AbortRun(northflank.WithClass(ctx, northflank.ClassAbort), key.project, key.id, run.ID); err != nil {
+				w.log.WarnContext(ctx, "aborting a job run", "job_run_id", run.ID, "err", err)
+			}
+		}
+	}
+}
+
+const (
+	recentPast     = 24 * time.Hour // flow runs that ended within this tell where workers had jobs
+	recentFlowRuns = 200            // of those, at most
+)
+
+// recentPlaces returns the projects in which flow runs of this pool ended
+// lately, whatever worker had them, as far as credentials are known.
+func (w *Worker) recentPlaces(ctx context.Context) []place {
+	var places []place
+	tried := map[[3]string]bool{}
+	n := 0
+	for fr, err := range w.Prefect.FlowRuns(ctx, prefect.FlowRunFilter{WorkPool: w.Pool, EndedAfter: time.Now().Add(-recentPast)}) {
+		if err != nil {
+			w.log.DebugContext(ctx, "reading ended flow runs", "err", err)
+			break
+		}
+		if n++; n > recentFlowRuns {
+			break
+		}
+		f := readFootprint(fr)
+		where := [3]string{f.api, f.team, f.project}
+		if f.project == "" || tried[where] {
+			continue
+		}
+		tried[where] = true
+		client, _, err := w.findAccount(ctx, tracked{flowRun: fr})
+		if err != nil {
+			w.log.DebugContext(ctx, "looking for jobs of dead workers", "project", f.project, "err", err)
+			continue
+		}
+		places = append(places, place{client, f.project})
+	}
+	return places
+}
+
+// maxDeployments bounds the deployments that are read to find their projects.
+const maxDeployments = 50
+
+// deploymentPlaces returns the projects that the pool's deployments are meant
+// for: a worker may have died there before it left any other trace.
+func (w *Worker) deploymentPlaces(ctx context.Context) []place {
+	var places []place
+	n := 0
+	for d, err := range w.Prefect.Deployments(ctx, w.Pool) {
+		if err != nil {
+			w.log.DebugContext(ctx, "reading the pool's deployments", "err", err)
+			break
+		}
+		if n++; n > maxDeployments {
+			break
+		}
+		prepared, err := w.preparer.Prepare(ctx, w.currentPool(), prefect.FlowRun{FlowID: d.FlowID, DeploymentID: d.ID})
+		if err != nil {
+			continue // its flow runs will tell
+		}
+		if client, err := w.accountClient(ctx, prepared.Spec.Account); err == nil {
+			places = append(places, place{client, prepared.Spec.ProjectID})
+		}
+	}
+	return places
+}
+
+// onlineWorkers returns the names of the pool's live workers, ours among them.
+func (w *Worker) onlineWorkers() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.peersAt.IsZero() || time.Since(w.peersAt) > 2*w.Heartbeat {
-		return nil, false
-	}
+	names := []string{w.Name}
 	for name, online := range w.peers {
-		if online || name == w.Name {
+		if online {
 			names = append(names, name)
 		}
 	}
-	return names, true
+	return names
 }
 
 // knownPlaces returns the projects that this process has had to do with.
@@ -174,28 +324,32 @@ func (w *Worker) knownPlaces() []place {
 	return places
 }
 
-func (w *Worker) orphansIn(ctx context.Context, p place, online []string) ([]jobKey, error) {
+func (w *Worker) orphansIn(ctx context.Context, p place, online []string) ([]orphan, error) {
 	poolID := w.currentPool().ID
 	known := w.knownJobs(p)
-	var keys []jobKey
-	for job, err := range p.client.ListJobs(northflank.WithClass(ctx, northflank.ClassCleanup), p.project) {
+	w.mu.Lock()
+	underWay := w.jobsUnderWay // replaced, never changed
+	w.mu.Unlock()
+	var orphans []orphan
+	for job, err := range p.client.ListJobs(ctx, p.project) {
 		if err != nil {
 			return nil, err
 		}
 		mark, ok := jobspec.ParseJobMark(job.Name, job.Description)
-		if !ok || !mark.Cleanup || !mark.OfPool(poolID) || known[job.ID] || slices.ContainsFunc(online, func(name string) bool {
+		if !ok || !mark.OfPool(poolID) || known[job.ID] || underWay[job.ID] || slices.ContainsFunc(online, func(name string) bool {
 			return name != w.Name && mark.OfWorker(name)
 		}) {
 			continue
 		}
-		if time.Since(job.CreatedAt) < w.Timing.JobIdle && !job.CreatedAt.IsZero() {
-			continue // another process under our name may have just made it
-		}
-		if keys = append(keys, jobKey{p, job.ID}); len(keys) >= maxOrphans {
+		orphans = append(orphans, orphan{
+			key: jobKey{p, job.ID}, cleanup: mark.Cleanup,
+			young: mark.OfWorker(w.Name) && !job.CreatedAt.IsZero() && time.Since(job.CreatedAt) < w.Timing.JobIdle,
+		})
+		if len(orphans) >= maxOrphans {
 			break
 		}
 	}
-	return keys, nil
+	return orphans, nil
 }
 
 // knownJobs returns the jobs that this process uses, or watches, in a project:

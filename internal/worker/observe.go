@@ -12,17 +12,25 @@ import (
 	"github.com/northflank/prefect-northflank/internal/prefect"
 )
 
+// minObserve is the least time between two observations, whoever asks.
+const minObserve = time.Second
+
 // observeLoop reads Prefect's side of all flow runs of the pool at the query
 // interval.
 func (w *Worker) observeLoop(ctx context.Context) error {
 	failures := 0
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(backoff(failures, w.Query, 2*time.Minute)):
 		case <-w.observeNow:
+			if !sleep(ctx, time.Until(last.Add(minObserve))) {
+				return nil
+			}
 		}
+		last = time.Now()
 		const subject = "reading the pool's flow runs"
 		if err := w.observe(ctx); err != nil && ctx.Err() == nil {
 			w.said.trouble(ctx, w.log, subject, err)
@@ -43,7 +51,8 @@ func (w *Worker) observe(ctx context.Context) error {
 	}
 	began := time.Now()
 	seen := map[string]bool{}
-	elsewhere := map[string]string{}
+	elsewhere, jobs := map[string]string{}, map[string]bool{}
+	var others []prefect.FlowRun
 	under := []prefect.StateType{prefect.StatePending, prefect.StateRunning, prefect.StateCancelling}
 	for fr, err := range w.Prefect.FlowRuns(ctx, prefect.FlowRunFilter{WorkPool: w.Pool, StateTypes: under}) {
 		if err != nil {
@@ -53,14 +62,45 @@ func (w *Worker) observe(ctx context.Context) error {
 		if _, runID, ok := splitPID(fr.InfrastructurePID); ok {
 			elsewhere[runID] = fr.ID
 		}
+		jobs[readFootprint(fr).job] = true
 		if !w.refresh(fr, began) {
-			w.considerAdoption(ctx, fr)
+			others = append(others, fr)
 		}
 	}
 	w.mu.Lock()
-	w.elsewhere = elsewhere
+	w.elsewhere, w.jobsUnderWay = elsewhere, jobs
 	w.mu.Unlock()
+	if err := w.adoptFrom(ctx, others); err != nil {
+		return err
+	}
 	return w.observeEnded(ctx, seen, began)
+}
+
+// adoptFrom takes over those of others' flow runs whose worker is gone.
+func (w *Worker) adoptFrom(ctx context.Context, others []prefect.FlowRun) error {
+	asked := false
+	for _, fr := range others {
+		owner := readFootprint(fr).owner
+		if w.isOnline(owner) {
+			continue
+		}
+		if owner != w.Name && !asked {
+			// He may have come since: who is dead is read anew.
+			if err := w.readPeers(ctx); err != nil {
+				return err
+			}
+			asked = true
+		}
+		w.considerAdoption(ctx, fr)
+	}
+	return nil
+}
+
+// isOnline reports whether another worker is known to be alive.
+func (w *Worker) isOnline(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return name != w.Name && w.peers[name]
 }
 
 // observeEnded reads those of our flow runs that are not under way: ended,
@@ -127,22 +167,26 @@ func (w *Worker) refresh(fr prefect.FlowRun, asked time.Time) (ours bool) {
 	if fr.State == nil || asked.Before(t.view.readAt) {
 		return true
 	}
+	w.refreshRow(t, fr, asked)
+	return true
+}
+
+// refreshRow lays what Prefect says of the flow run into its row.
+func (w *Worker) refreshRow(t *tracked, fr prefect.FlowRun, asked time.Time) {
 	t.missing, t.view.gone = 0, false
 	t.flowRun = fr
-	t.setState(*fr.State, asked)
+	if fr.State != nil {
+		t.setState(*fr.State, asked)
+	}
 	if !fr.StartTime.IsZero() && !fr.StateType.Terminal() {
 		t.view.began = true
 	}
 	t.view.superseded = w.supersededBy(t, fr)
-	return true
 }
 
 // supersededBy reports whether the flow run has moved on without us: another
 // start, or another process, stands for it now.
 func (w *Worker) supersededBy(t *tracked, fr prefect.FlowRun) bool {
-	if t.busy {
-		return false
-	}
 	if _, runID, ok := splitPID(fr.InfrastructurePID); ok && t.view.pidSaved && runID != t.runID {
 		return true
 	}
@@ -175,6 +219,11 @@ func (w *Worker) considerAdoption(ctx context.Context, fr prefect.FlowRun) {
 			return // it is about to start this one
 		}
 	}
+	w.adopt(ctx, fr, f)
+}
+
+// adopt begins to answer for a flow run that another process left.
+func (w *Worker) adopt(ctx context.Context, fr prefect.FlowRun, f footprint) {
 	row := &tracked{
 		id: fr.ID, name: fr.Name, flowRun: fr, process: f.process, adopted: true,
 		project: f.project, job: f.job, runID: f.runID,
@@ -197,7 +246,7 @@ func (w *Worker) considerAdoption(ctx context.Context, fr prefect.FlowRun) {
 func (w *Worker) inherits(fr prefect.FlowRun, owner string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.peersAt.IsZero() || time.Since(w.peersAt) > 2*w.Heartbeat || !w.peers[w.Name] {
+	if time.Since(w.peersAt) > w.Heartbeat || !w.peers[w.Name] {
 		return false // who is alive is not known well enough
 	}
 	if w.peers[owner] {

@@ -10,6 +10,9 @@ import (
 	"github.com/northflank/prefect-northflank/internal/prefect"
 )
 
+// minPoll is the least time between two polls, whoever asks.
+const minPoll = 100 * time.Millisecond
+
 // pollLoop asks for scheduled flow runs at the query interval, and at once when
 // a submission freed a slot that others wait for. A failing Prefect only slows
 // it down.
@@ -34,6 +37,9 @@ func (w *Worker) pollLoop(ctx, work context.Context, submissions *sync.WaitGroup
 			return nil
 		case <-time.After(wait):
 		case <-w.polled:
+			if !sleep(ctx, minPoll) {
+				return nil
+			}
 		}
 	}
 }
@@ -56,6 +62,7 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 	}
 	w.mu.Lock()
 	w.lastPoll = time.Now()
+	polledAt := w.lastPoll
 	w.mu.Unlock()
 	flowRuns, err := w.Prefect.ScheduledFlowRuns(ctx, w.Pool, w.Queues, time.Now().Add(w.Prefetch.Truncate(time.Second)), 0)
 	if err != nil {
@@ -65,7 +72,7 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 		return err
 	}
 	for _, fr := range flowRuns {
-		if !w.submit(ctx, work, submissions, pool, fr) {
+		if !w.submit(ctx, work, submissions, pool, fr, polledAt) {
 			break
 		}
 	}
@@ -74,7 +81,7 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 
 // submit begins the submission of a flow run, if there is room. It returns
 // false when there is none for this or any later one.
-func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun) bool {
+func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) bool {
 	if w.table.has(fr.ID) || ctx.Err() != nil {
 		return ctx.Err() == nil
 	}
@@ -93,14 +100,12 @@ func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, 
 		return !full
 	}
 	submissions.Go(func() {
-		defer func() {
-			wasFull := len(w.slots) == cap(w.slots)
-			<-w.slots
-			if wasFull {
-				signal(w.polled)
-			}
-		}()
-		w.runSubmission(work, pool, fr)
+		claimed := w.runSubmission(work, pool, fr, polledAt)
+		wasFull := len(w.slots) == cap(w.slots)
+		<-w.slots
+		if claimed && wasFull {
+			signal(w.polled)
+		}
 	})
 	return true
 }

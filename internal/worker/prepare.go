@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +22,7 @@ type Preparer struct {
 	SettingsEnv map[string]string // Prefect settings that the flow run inherits
 	Account     jobspec.Account   // of the worker's environment
 	WorkerName  string
+	Secrets     []string // of the Prefect settings, to be masked wherever a value is shown
 
 	mu    sync.Mutex
 	flows map[string]prefect.Flow // flows never change their name
@@ -174,7 +177,7 @@ func (p *Preparer) input(pool prefect.WorkPool, fr prefect.FlowRun, out *Prepare
 	}
 	in := jobspec.Input{
 		Values: out.Values.Values, Origins: origins,
-		Unknown: out.Values.Unknown, Unused: out.Values.Unused, Secrets: out.Values.Secrets,
+		Unknown: out.Values.Unknown, Unused: out.Values.Unused, Secrets: slices.Concat(slices.DeleteFunc(slices.Clone(out.Values.Secrets), isPlainAddress), p.Secrets),
 		PoolName: pool.Name, PoolID: pool.ID, WorkerName: p.WorkerName,
 		FlowRun: jobspec.Named{ID: fr.ID, Name: fr.Name}, Flow: jobspec.Named{ID: out.Flow.ID, Name: out.Flow.Name},
 		SettingsEnv: p.SettingsEnv, Account: p.Account,
@@ -208,4 +211,11 @@ func (p *Preparer) flow(ctx context.Context, id string) (prefect.Flow, error) {
 func isEmptyObject(raw json.RawMessage) bool {
 	var m map[string]json.RawMessage
 	return len(raw) == 0 || json.Unmarshal(raw, &m) == nil && len(m) == 0
+}
+
+// isPlainAddress reports whether a text out of a block is an address without
+// credentials, such as an account's base URL: no secret.
+func isPlainAddress(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.User == nil && u.RawQuery == ""
 }

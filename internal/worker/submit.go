@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/northflank/prefect-northflank/internal/jobspec"
 	"github.com/northflank/prefect-northflank/internal/northflank"
 	"github.com/northflank/prefect-northflank/internal/prefect"
@@ -29,27 +27,34 @@ type submission struct {
 	place    place
 	key      jobKey // the lane that it starts on
 	attempt  int
+	polledAt time.Time     // when the poll that told of it was asked
+	state    prefect.State // as we last put it
+	stateAt  time.Time
 }
 
 // errHandled ends a submission whose outcome has been dealt with.
 var errHandled = errors.New("handled")
 
-func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun) {
-	s := &submission{Worker: w, pool: pool, flowRun: fr, attempt: labelInt(fr.Labels, labelAttempt)}
+// runSubmission submits a flow run and reports whether it claimed it.
+func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) (claimed bool) {
+	s := &submission{Worker: w, pool: pool, flowRun: fr, attempt: labelInt(fr.Labels, labelAttempt), polledAt: polledAt}
 	// Whatever happened, decide carries on from what both sides say.
 	defer w.table.update(fr.ID, func(t *tracked) { t.busy = false })
 	ready, fault := s.prepare(ctx)
 	switch {
 	case fault != nil:
 		// Claimed first, so that of several workers only one reports it.
-		if s.claim(ctx) {
+		if claimed = s.claim(ctx); claimed {
 			s.crash(ctx, "Failed to submit flow run to infrastructure: "+messageOf(fault))
 		}
 	case !ready:
 		w.table.drop(fr.ID) // not claimed: it stays Scheduled
-	case s.claim(ctx):
-		s.start(ctx)
+	default:
+		if claimed = s.claim(ctx); claimed {
+			s.start(ctx)
+		}
 	}
+	return claimed
 }
 
 // prepare renders the flow run and reports whether it may be claimed now; fault
@@ -107,7 +112,7 @@ func messageOf(err error) string {
 func (s *submission) crash(ctx context.Context, message string) {
 	s.flowLogs.add(s.flowRun.ID, levelError, "Failed to submit flow run '%s' to infrastructure.\n%s", s.flowRun.Name, message)
 	s.log.WarnContext(ctx, "flow run cannot be started", "flow_run_id", s.flowRun.ID, "flow_run", s.flowRun.Name, "reason", message)
-	result, err := s.Prefect.SetState(ctx, s.flowRun.ID, prefect.StateProposal{Type: prefect.StateCrashed, Name: "Crashed", Message: message})
+	result, err := s.proposeFrom(ctx, s.flowRun.ID, s.state.ID, s.stateAt, prefect.StateProposal{Type: prefect.StateCrashed, Name: "Crashed", Message: message})
 	if err == nil {
 		s.setState(result.State)
 	} else if !errors.Is(err, prefect.ErrNotFound) {
@@ -148,27 +153,31 @@ func (w *Worker) accountClient(ctx context.Context, a jobspec.Account) (*northfl
 // answer stays unknown the row is kept: observation tells what happened.
 func (s *submission) claim(ctx context.Context) bool {
 	fr := s.flowRun
-	id := uuid.NewString()
-	result, err := s.Prefect.SetState(ctx, fr.ID, prefect.StateProposal{
-		Type: prefect.StatePending, Name: stateNamePending, TransitionID: id,
+	result, err := s.proposeFrom(ctx, fr.ID, fr.StateID, s.polledAt, prefect.StateProposal{
+		Type: prefect.StatePending, Name: stateNamePending,
 		Message: claim{worker: s.Name, process: s.process}.pendingMessage(),
 	})
 	switch {
 	case err == nil && result.Status == prefect.Accept:
-	case err != nil && prefect.MayHaveHappened(err):
+	case err != nil && isPassing(err):
 		s.log.WarnContext(ctx, "claiming a flow run: no answer", "flow_run_id", fr.ID, "flow_run", fr.Name, "err", err)
 		s.leaveGate()
 		return false
 	default:
-		s.log.InfoContext(ctx, "flow run not claimed", "flow_run_id", fr.ID, "flow_run", fr.Name, "state", result.State.Name, "reason", result.Reason, "err", err)
-		s.leaveGate()
-		s.table.drop(fr.ID)
-		return false
+		return s.notClaimed(ctx, result.Reason, err)
 	}
 	s.setState(result.State)
 	s.log.InfoContext(ctx, "flow run claimed", "flow_run_id", fr.ID, "flow_run", fr.Name)
 	s.flowLogs.add(fr.ID, levelInfo, "Worker '%s' submitting flow run '%s'", s.Name, fr.ID)
 	return true
+}
+
+// notClaimed forgets the flow run. Always false.
+func (s *submission) notClaimed(ctx context.Context, why string, err error) bool {
+	s.log.InfoContext(ctx, "flow run not claimed", "flow_run_id", s.flowRun.ID, "flow_run", s.flowRun.Name, "reason", why, "err", err)
+	s.leaveGate()
+	s.table.drop(s.flowRun.ID)
+	return false
 }
 
 func (s *submission) leaveGate() {
@@ -179,6 +188,7 @@ func (s *submission) leaveGate() {
 
 // setState records a state that Prefect has just told.
 func (s *submission) setState(state prefect.State) {
+	s.state, s.stateAt = state, time.Now()
 	s.table.update(s.flowRun.ID, func(t *tracked) { t.setState(state, time.Now()) })
 }
 
@@ -307,7 +317,7 @@ func (s *submission) writeIntent(ctx context.Context) error {
 	if err := s.Prefect.SetLabels(ctx, fr.ID, labels); err != nil {
 		return err
 	}
-	result, err := s.Prefect.SetState(ctx, fr.ID, prefect.StateProposal{
+	result, err := s.proposeFrom(ctx, fr.ID, s.state.ID, s.stateAt, prefect.StateProposal{
 		Type: prefect.StatePending, Name: stateNameSubmitting,
 		Message: claim{worker: s.Name, process: s.process, project: key.project, job: key.id}.submittingMessage(),
 	})

@@ -16,10 +16,12 @@ const (
 	sweepsAtOnce  = 4
 	maxSweepRuns  = 1000             // job runs read of one job in one sweep; the rest is asked for one by one
 	maxSingles    = 20               // such single reads in one sweep
-	clockSlack    = 10 * time.Minute // how far Northflank's clock and ours may differ
+	clockSlack    = 10 * time.Minute // how far Northflank's clock and ours may differ, when no answer told
+	startSlack    = 5 * time.Second  // on top of a measured difference: time to process a start
 	sweepShare    = 0.35             // of the account's requests, at most, while none run short
 	defaultLimit  = 1000             // requests an hour, until an answer tells
 	sweepLoopIdle = time.Minute
+	minLook       = time.Second // between two looks at a job, whoever asks: no bug may spend the budget
 )
 
 // sweepLoop looks at the jobs of our flow runs in Northflank, each when it is
@@ -71,6 +73,7 @@ func (w *Worker) dueSweeps(now time.Time) (due map[jobKey][]tracked, next time.T
 		for _, t := range rows {
 			at = earliest(at, t.lookDue(interval))
 		}
+		at = latest(at, j.sweptAt.Add(minLook))
 		if j.trouble > 0 {
 			at = latest(at, j.sweptAt.Add(min(time.Second<<min(j.trouble, 6), time.Minute)))
 		}
@@ -168,7 +171,7 @@ func (w *Worker) look(ctx context.Context, key jobKey, rows []tracked) (findings
 	for _, t := range rows {
 		switch {
 		case t.view.start == unconfirmed:
-			since, f.counted = earliest(since, t.view.intentAt.Add(-clockSlack)), true
+			since, f.counted = earliest(since, startedSince(key.client, t.view.intentAt)), true
 		case t.runID != "":
 			wanted[t.runID] = true
 		}
@@ -194,6 +197,18 @@ func (w *Worker) look(ctx context.Context, key jobKey, rows []tracked) (findings
 		}
 	}
 	return f, nil
+}
+
+// startedSince returns the time, by Northflank's clock, from which on a job run
+// may be the one whose start was asked for at intent, by ours. Too early a time
+// may take somebody's older job run for it; too late a time would miss it, and
+// start the flow run twice: so the bounds of what is known are used.
+func startedSince(client *northflank.Client, intent time.Time) time.Time {
+	low, _, ok := client.ClockSkew()
+	if !ok {
+		return intent.Add(-clockSlack)
+	}
+	return intent.Add(low - startSlack).Truncate(time.Second)
 }
 
 // list pages through the job's runs until all wanted ones were seen. What is

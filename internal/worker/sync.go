@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,15 @@ func (w *Worker) sync(ctx context.Context) error {
 	if err := w.Prefect.Heartbeat(ctx, w.Pool, w.Name, int(w.Heartbeat/time.Second)); err != nil {
 		return fmt.Errorf("heartbeat of worker %q: %w", w.Name, err)
 	}
+	w.mu.Lock()
+	w.pool = pool
+	w.mu.Unlock()
+	return w.readPeers(ctx)
+}
+
+// readPeers reads who serves the pool. Who is about to be declared dead must be
+// missing from an answer that is newer than anything seen of him.
+func (w *Worker) readPeers(ctx context.Context) error {
 	workers, err := w.Prefect.Workers(ctx, w.Pool)
 	if err != nil {
 		return fmt.Errorf("list the workers of pool %q: %w", w.Pool, err)
@@ -80,7 +90,13 @@ func (w *Worker) sync(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pool, w.peers, w.peersAt = pool, peers, time.Now()
+	for name, online := range w.peers {
+		if online && !peers[name] {
+			w.log.InfoContext(ctx, "another worker of the pool went offline", "worker", name)
+			signal(w.cleanSoon)
+		}
+	}
+	w.peers, w.peersAt = peers, time.Now()
 	return nil
 }
 
@@ -106,6 +122,9 @@ func (w *Worker) readPool(ctx context.Context) (prefect.WorkPool, error) {
 	w.said.over(ctx, w.log, "finding the work pool")
 	if pool.Type != Type {
 		w.said.trouble(ctx, w.log, "checking the work pool", fmt.Errorf("pool %q is of type %q, but this worker is of type %q", w.Pool, pool.Type, Type))
+	}
+	if known := w.currentPool(); bytes.Equal(known.BaseJobTemplate, pool.BaseJobTemplate) {
+		return pool, nil // checked before
 	}
 	if isEmptyObject(pool.BaseJobTemplate) {
 		if err := w.Prefect.UpdateWorkPoolTemplate(ctx, w.Pool, w.template()); err != nil {

@@ -70,12 +70,16 @@ type Worker struct {
 	said     said
 	slots    chan struct{} // one token for each submission under way
 
-	mu        sync.Mutex
-	pool      prefect.WorkPool // as last read; ID "" until the first sync
-	peers     map[string]bool  // other workers of the pool: online?
-	peersAt   time.Time        // when peers was read; zero: never
-	lastPoll  time.Time
-	elsewhere map[string]string // job run ids that live flow runs of the pool show: their flow run
+	mu       sync.Mutex
+	pool     prefect.WorkPool // as last read; ID "" until the first sync
+	peers    map[string]bool  // other workers of the pool: online?
+	peersAt  time.Time        // when peers was read; zero: never
+	lastPoll time.Time
+	// What the pool's flow runs under way show, whoever answers for them.
+	elsewhere    map[string]string // job run id: flow run id
+	jobsUnderWay map[string]bool   // job ids
+
+	cleanSoon chan struct{} // size 1: look for what dead workers left
 
 	// Wake-ups, of size 1: they may merge.
 	polled, observeNow, sweepNow chan struct{}
@@ -99,15 +103,15 @@ func New(o Options) (*Worker, error) {
 		process: newProcessID(), startedAt: time.Now(),
 		log: log,
 		preparer: &Preparer{
-			Prefect: o.Prefect, SettingsEnv: o.Settings.Environment(), Account: o.Account, WorkerName: o.Name,
+			Prefect: o.Prefect, SettingsEnv: o.Settings.Environment(), Account: o.Account, WorkerName: o.Name, Secrets: o.Settings.Secrets(),
 		},
 		table:     newTable(),
 		gate:      newGate(),
 		flowLogs:  newFlowLogs(o.Prefect, o.Settings.LoggingToAPI, log),
 		events:    newEvents(o.Prefect, o.Name, Type, log),
 		slots:     make(chan struct{}, submissionsAtOnce),
-		elsewhere: map[string]string{},
-		polled:    make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
+		elsewhere: map[string]string{}, cleanSoon: make(chan struct{}, 1),
+		polled: make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
 	}
 	w.streams = &streams{w: w, jobs: map[jobKey]*stream{}}
 	w.lastPoll = time.Now() // the health check's clock starts with the worker
