@@ -9,6 +9,10 @@ import (
 // actionsAtOnce bounds the actions under way at the same time.
 const actionsAtOnce = 32
 
+// minAct is the least time between two actions on a flow run: one that changes
+// nothing must not be repeated at full speed.
+const minAct = 200 * time.Millisecond
+
 // reconcileLoop decides about every flow run whenever something changed or is
 // due, and acts. Actions run beside each other, one at a time for a flow run.
 func (w *Worker) reconcileLoop(ctx, work context.Context, actions *sync.WaitGroup) error {
@@ -97,7 +101,7 @@ func (w *Worker) perform(ctx context.Context, row tracked, d decision) {
 	w.table.update(row.id, func(t *tracked) {
 		t.busy = false
 		if err == nil {
-			t.failures, t.notBefore = 0, time.Time{}
+			t.failures, t.notBefore = 0, time.Now().Add(minAct)
 			return
 		}
 		t.notBefore = time.Now().Add(backoff(t.failures, time.Second, time.Minute))
