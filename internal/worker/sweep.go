@@ -216,7 +216,7 @@ func startedSince(client *northflank.Client, intent time.Time) time.Time {
 // show that newest come first is an old run a reason to stop.
 func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, since time.Time, f *findings) error {
 	var candidates []northflank.JobRun
-	newestFirst, last, n := true, time.Time{}, 0
+	falling, rising, last, n := false, false, time.Time{}, 0
 	for run, err := range key.client.ListRuns(ctx, key.project, key.id) {
 		if errors.Is(err, northflank.ErrNotFound) {
 			return nil // no job, no runs; single reads confirm it
@@ -232,9 +232,10 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, s
 		if f.counted && !run.StartedAt.Before(since) {
 			candidates = append(candidates, run)
 		}
-		newestFirst = newestFirst && (last.IsZero() || !run.StartedAt.After(last))
+		falling = falling || n > 1 && run.StartedAt.Before(last)
+		rising = rising || n > 1 && run.StartedAt.After(last)
 		last = run.StartedAt
-		past := !f.counted || newestFirst && !run.StartedAt.IsZero() && run.StartedAt.Before(since)
+		past := !f.counted || falling && !rising && run.StartedAt.Before(since)
 		if len(wanted) == 0 && past || n >= maxSweepRuns {
 			break
 		}
