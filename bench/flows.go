@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -80,10 +81,10 @@ func enter(state string) error {
 // for a time, and returns its id.
 func (l *lab) deploy(ctx context.Context, c *contender, lasting time.Duration) (string, error) {
 	var flow, deployment struct{ ID string }
-	if err := l.api.Call(ctx, http.MethodPost, "/flows/", map[string]any{"name": flowProgram}, &flow); err != nil {
+	if err := l.call(ctx, http.MethodPost, "/flows/", map[string]any{"name": flowProgram}, &flow); err != nil {
 		return "", err
 	}
-	err := l.api.Call(ctx, http.MethodPost, "/deployments/", map[string]any{
+	err := l.call(ctx, http.MethodPost, "/deployments/", map[string]any{
 		"name": fmt.Sprintf("%s-%s", c.name, lasting), "flow_id": flow.ID, "work_pool_name": c.name,
 		"job_variables": map[string]any{
 			"project_id":  project,
@@ -120,7 +121,7 @@ func (r flowRun) jobRun() string {
 // schedule triggers a flow run, to start now, and returns its id.
 func (l *lab) schedule(ctx context.Context, deployment string) (string, error) {
 	var r flowRun
-	err := l.api.Call(ctx, http.MethodPost, "/deployments/"+deployment+"/create_flow_run", map[string]any{}, &r)
+	err := l.call(ctx, http.MethodPost, "/deployments/"+deployment+"/create_flow_run", map[string]any{"idempotency_key": rand.Text()}, &r)
 	return r.ID, err
 }
 
@@ -134,7 +135,7 @@ func (l *lab) awaitCompleted(ctx context.Context, ids []string) ([]flowRun, erro
 	defer cancel()
 	for {
 		var runs []flowRun
-		err := l.api.Call(ctx, http.MethodPost, "/flow_runs/filter", map[string]any{
+		err := l.call(ctx, http.MethodPost, "/flow_runs/filter", map[string]any{
 			"flow_runs": map[string]any{"id": map[string]any{"any_": ids}},
 		}, &runs)
 		if err != nil {

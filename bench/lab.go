@@ -30,6 +30,7 @@ const project = "bench"
 // Northflank, and the two workers that are compared.
 type lab struct {
 	stack      *localstack.Stack
+	database   database
 	server     *localstack.Prefect
 	api        localstack.API // of the server, past the recorders
 	northflank *localstack.Northflank
@@ -56,7 +57,7 @@ type pair[T any] struct {
 	note     string // why there is no original; "" when there is
 }
 
-func openLab(ctx context.Context) (*lab, error) {
+func openLab(ctx context.Context, sqlite bool) (*lab, error) {
 	python, err := localstack.EnsurePython(ctx, localstack.PythonOptions{Dir: pythonDir, Requirements: requirements, Log: os.Stdout})
 	if err != nil {
 		return nil, err
@@ -69,28 +70,32 @@ func openLab(ctx context.Context) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{began: time.Now()}
+	l := &lab{began: time.Now(), database: database{name: "SQLite, Prefect's default"}}
 	// Northflank's job runs find the flow program on the path.
 	environ := append(os.Environ(), "PATH="+tools+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	l.stack, err = localstack.Open(ctx, localstack.Options{Dir: labDir, Binary: program, Python: python, Env: environ})
 	if err != nil {
 		return nil, err
 	}
-	if err := l.setUp(ctx, program); err != nil {
+	if err := l.setUp(ctx, program, sqlite); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
 // setUp starts the servers and lets each worker create its work pool.
-func (l *lab) setUp(ctx context.Context, program string) (err error) {
+func (l *lab) setUp(ctx context.Context, program string, sqlite bool) (err error) {
 	original, problem := ensureOriginal(ctx)
 	l.say("starting a Prefect server and a local Northflank")
 	if l.northflank, err = l.stack.StartNorthflank(ctx, localstack.NorthflankOptions{Name: "northflank", Project: project}); err != nil {
 		return err
 	}
-	// No setting names a database: it is Prefect's default, see versions.
-	if l.server, err = l.stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect"}); err != nil {
+	if !sqlite {
+		if err := l.startPostgres(ctx); err != nil && !errors.Is(err, errNoPostgres) {
+			return err
+		}
+	}
+	if l.server, err = l.stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: l.database.env}); err != nil {
 		return err
 	}
 	l.api = localstack.API{URL: l.server.APIURL}
@@ -141,7 +146,25 @@ func (l *lab) close() error {
 	for _, r := range l.recorders {
 		errs = append(errs, r.close())
 	}
+	if l.database.folder != "" {
+		errs = append(errs, os.RemoveAll(l.database.folder))
+	}
 	return errors.Join(errs...)
+}
+
+// patience is how often a request to Prefect is sent. All that the benchmark
+// sends may be repeated; on SQLite the server does not answer for up to a minute
+// now and then.
+const patience = 4
+
+// call speaks to the Prefect server, past the recorders.
+func (l *lab) call(ctx context.Context, method, path string, body, answer any) (err error) {
+	for range patience {
+		if err = l.api.Call(ctx, method, path, body, answer); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (l *lab) say(format string, args ...any) {

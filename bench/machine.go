@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -42,7 +43,7 @@ func (l *lab) versions(ctx context.Context) (table, error) {
 	if err != nil {
 		return t, err
 	}
-	t.rows = append(t.rows, []string{"ours", strings.TrimSpace(ours)})
+	t.rows = append(t.rows, []string{"ours", strings.TrimSpace(strings.TrimSpace(ours) + " " + commit(ctx))})
 	if l.original != nil {
 		const ask = `import platform as p, importlib.metadata as m; v = m.version; ` +
 			`print(f"prefect-northflank {v('prefect-northflank')} (prefect {v('prefect')}, Python {p.python_version()})")`
@@ -56,13 +57,23 @@ func (l *lab) versions(ctx context.Context) (table, error) {
 		t.rows = append(t.rows, []string{"original", "not measured: " + l.noOriginal})
 	}
 	var server string
-	if err := l.api.Call(ctx, http.MethodGet, "/admin/version", nil, &server); err != nil {
+	if err := l.call(ctx, http.MethodGet, "/admin/version", nil, &server); err != nil {
 		return t, err
 	}
 	t.rows = append(t.rows,
-		[]string{"Prefect server", server + ", database SQLite (Prefect's default), on the same machine"},
+		[]string{"Prefect server", server + ", on the same machine"},
+		[]string{"its database", l.database.name},
 		[]string{"Northflank", "the local one of `prefect-northflank emulator`, on the same machine"})
 	return t, nil
+}
+
+// commit names what was measured; "" where git can't tell.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return "at commit " + string(out)
 }
 
 // read returns a file's content, "" if it cannot be read.

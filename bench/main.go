@@ -52,7 +52,12 @@ func main() {
 	if filepath.Base(os.Args[0]) == flowProgram {
 		os.Exit(runFlow(os.Args[1:]))
 	}
-	only := flag.String("only", "", "comma-separated `names` of measurements to make: start, idle, requests, dispatch; the results are printed and not written")
+	only := flag.String("only", "", "make only the measurements with these comma-separated `names`: start, idle, requests, dispatch")
+	sqlite := flag.Bool("sqlite", false, "let the Prefect server use SQLite, its default, though PostgreSQL is installed")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "Usage: go run ./bench [flags]\n\nWith a flag the results are printed, but not written to %s.\n\n", resultsFile)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	chosen, err := choose(*only)
 	if flag.NArg() > 0 {
@@ -66,7 +71,7 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel) // a second Ctrl-C ends this program at once
 	status := exitMeasured
-	err = run(ctx, chosen, *only == "")
+	err = run(ctx, chosen, *sqlite, flag.NFlag() == 0)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "Interrupted: everything was stopped.")
@@ -98,12 +103,12 @@ func choose(only string) ([]measurement, error) {
 	return chosen, nil
 }
 
-// run makes the measurements, prints the report, and writes it when it is
-// complete and write is set.
-func run(ctx context.Context, chosen []measurement, write bool) error {
+// run makes the measurements and prints the report, and writes it if asked to.
+// There is none when a figure of ours is missing.
+func run(ctx context.Context, chosen []measurement, sqlite, write bool) error {
 	began := time.Now()
 	r := report{machine: describeMachine(began)}
-	l, err := openLab(ctx)
+	l, err := openLab(ctx, sqlite)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ func measureDispatch(ctx context.Context, l *lab) (section, error) {
 	return section{
 		title: "Dispatch",
 		text: fmt.Sprintf("From the time for which Prefect scheduled a flow run to the arrival of the request that starts its job run at Northflank. "+
-			"%d flow runs of %s, triggered to start at once at random moments within %s, the same for both workers, which run at the same time with Prefect's default settings (a poll every 10 s).",
-			dispatches, dispatchFlow, dispatchWindow),
+			"%d flow runs of %g s, triggered to start at once at random moments within %g s, the same for both workers, which run at the same time with Prefect's default settings (a poll every 10 s).",
+			dispatches, dispatchFlow.Seconds(), dispatchWindow.Seconds()),
 		table: comparison(
 			figure(p, "median", showDuration, at(0.5)),
 			figure(p, "p95", showDuration, at(0.95)),

@@ -23,13 +23,13 @@ func measureIdle(ctx context.Context, l *lab) (section, error) {
 	p, err := inTurn(ctx, l, l.watchIdle)
 	return section{
 		title: "Idle worker",
-		text: fmt.Sprintf("One worker at a time with Prefect's default settings and no flow run, watched for %s from its first poll on. "+
-			"Memory is resident memory as Linux counts it, 1 MB = 1,000,000 bytes; processor time is counted in steps of %s.", idleTime, clockTick),
+		text: fmt.Sprintf("One worker at a time with Prefect's default settings and no flow run, watched for %g s from its first poll on. "+
+			"Memory is resident memory as Linux counts it, 1 MB = 1,000,000 bytes; processor time is counted in steps of %g s.", idleTime.Seconds(), clockTick.Seconds()),
 		table: comparison(
 			figure(p, "memory at the end", showBytes, func(i idleness) int64 { return i.memory }),
 			figure(p, "peak memory", showBytes, func(i idleness) int64 { return i.peak }),
 			figure(p, "processor time to first poll", showDuration, func(i idleness) time.Duration { return i.cpuStart }),
-			figure(p, fmt.Sprintf("processor time in %s", idleTime), showDuration, func(i idleness) time.Duration { return i.cpuIdle }),
+			figure(p, fmt.Sprintf("processor time in %g s", idleTime.Seconds()), showDuration, func(i idleness) time.Duration { return i.cpuIdle }),
 			figure(p, "polls in that time", showCount, func(i idleness) int { return i.polls }),
 			figure(p, "all requests to Prefect in that time", showCount, func(i idleness) int { return i.requests }),
 		),

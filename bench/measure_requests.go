@@ -26,6 +26,7 @@ const (
 	startRun
 	look
 	deleteJob
+	listJobs
 	other
 	purposes
 )
@@ -45,6 +46,8 @@ func purposeOf(q request) purpose {
 		return look
 	case jobs && depth == 1 && q.method == "DELETE":
 		return deleteJob
+	case within == "jobs" && q.method == "GET":
+		return listJobs
 	}
 	return other
 }
@@ -80,10 +83,10 @@ func measureRequests(ctx context.Context, l *lab) (section, error) {
 	}
 	return section{
 		title: "Requests to Northflank",
-		text: fmt.Sprintf("Flow runs of %s, triggered at once, both workers at the same time on work pools of their own. "+
-			"A round ends when all flow runs have completed and no request has come for %s. The counts of the proxies in front of Northflank and its own agree. "+
+		text: fmt.Sprintf("Flow runs of %g s, triggered at once, both workers at the same time on work pools of their own. "+
+			"A round ends when all flow runs have completed and no request has come for %g s. The counts of the proxies in front of Northflank and its own agree. "+
 			"Workers poll Prefect every second here, which costs Northflank nothing. Job variables are at their defaults: "+
-			"ours keeps its one job for the next flow runs and deletes it, by one more request, when it was not used for ten minutes.", requestsFlow, requestsQuiet),
+			"ours keeps its one job for the next flow runs and deletes it, by one more request, when it was not used for ten minutes.", requestsFlow.Seconds(), requestsQuiet.Seconds()),
 		table: spendingTable(p),
 		note:  p.note,
 	}, nil
@@ -141,7 +144,7 @@ func (l *lab) spendRound(ctx context.Context, c *contender, deployment string, n
 }
 
 func spendingTable(p pair[[]spending]) table {
-	t := table{head: []string{"flow runs", "worker", "job written", "job run started", "looks", "job deleted", "other", "all", "a flow run", "original : ours"}}
+	t := table{head: []string{"flow runs", "worker", "job written", "job run started", "looks", "job deleted", "jobs listed", "other", "all", "a flow run", "original : ours"}}
 	for i, n := range requestRounds {
 		t.rows = append(t.rows, spendingRow(n, "ours", p.ours[i], ""))
 		if p.original != nil {

@@ -19,7 +19,7 @@ func TestPurposeOf(t *testing.T) {
 		{"GET", "/v1/projects/p/jobs/j/runs/r", look},
 		{"DELETE", "/v1/projects/p/jobs/j", deleteJob},
 		{"DELETE", "/v1/projects/p/jobs/j/runs/r", other},
-		{"GET", "/v1/projects/p/jobs", other},
+		{"GET", "/v1/projects/p/jobs", listJobs},
 		{"GET", "/v1/projects/p/jobs/j/logs", other},
 		{"GET", "/v1/projects/p", other},
 		{"GET", "/", other},
@@ -36,16 +36,16 @@ func TestPurposeOf(t *testing.T) {
 
 func TestSpendingTable(t *testing.T) {
 	t.Parallel()
-	ours := []spending{{putJob: 1, startRun: 1}, {startRun: 5, look: 1}, {startRun: 20, look: 2}}
-	original := []spending{{putJob: 1, startRun: 1, look: 2, deleteJob: 1}, {5, 5, 10, 5, 0}, {20, 20, 40, 20, 0}}
+	ours := []spending{{putJob: 1, startRun: 1, listJobs: 1}, {startRun: 5, look: 1}, {startRun: 20, look: 2}}
+	original := []spending{{putJob: 1, startRun: 1, look: 2, deleteJob: 1}, {5, 5, 10, 5, 0, 0}, {20, 20, 40, 20, 0, 0}}
 	got := spendingTable(pair[[]spending]{ours: ours, original: &original}).rows
 	want := [][]string{
-		{"1", "ours", "1", "1", "0", "0", "0", "2", "2.00", ""},
-		{"1", "original", "1", "1", "2", "1", "0", "5", "5.00", "2.5"},
-		{"5", "ours", "0", "5", "1", "0", "0", "6", "1.20", ""},
-		{"5", "original", "5", "5", "10", "5", "0", "25", "5.00", "4.2"},
-		{"20", "ours", "0", "20", "2", "0", "0", "22", "1.10", ""},
-		{"20", "original", "20", "20", "40", "20", "0", "100", "5.00", "4.5"},
+		{"1", "ours", "1", "1", "0", "0", "1", "0", "3", "3.00", ""},
+		{"1", "original", "1", "1", "2", "1", "0", "0", "5", "5.00", "1.7"},
+		{"5", "ours", "0", "5", "1", "0", "0", "0", "6", "1.20", ""},
+		{"5", "original", "5", "5", "10", "5", "0", "0", "25", "5.00", "4.2"},
+		{"20", "ours", "0", "20", "2", "0", "0", "0", "22", "1.10", ""},
+		{"20", "original", "20", "20", "40", "20", "0", "0", "100", "5.00", "4.5"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("spendingTable (-want +got):\n%s", diff)

@@ -43,8 +43,9 @@ func startRecorder(target string) (*recorder, error) {
 	}
 	r := &recorder{url: "http://" + listener.Addr().String(), news: make(chan struct{})}
 	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(p *httputil.ProxyRequest) { p.SetURL(to) },
-		Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 64},
+		Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) },
+		// Prefect's server closes connections that were idle for 5 s: ours close first.
+		Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Second},
 		ErrorLog:  log.New(io.Discard, "", 0), // a worker that is stopped breaks its requests off
 	}
 	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

@@ -74,3 +74,17 @@ func TestSpread(t *testing.T) {
 		t.Errorf("spread = %q, want %q", got, want)
 	}
 }
+
+func TestPostgresName(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ version, want string }{
+		{"postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", "PostgreSQL 15.18"},
+		{"postgres (PostgreSQL) 17.2\n", "PostgreSQL 17.2"},
+		{"postgres\n", ""},
+	}
+	for _, tt := range tests {
+		if got := postgresName(tt.version); got != tt.want {
+			t.Errorf("postgresName(%q) = %q, want %q", tt.version, got, tt.want)
+		}
+	}
+}
