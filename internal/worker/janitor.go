@@ -58,7 +58,7 @@ func (w *Worker) idleJobs(now time.Time) []jobKey {
 	defer w.table.mu.Unlock()
 	var idle []jobKey
 	for key, j := range w.table.jobs {
-		if j.exists && j.cleanup && !j.deleting && now.Sub(j.lastUsed) >= w.Timing.JobIdle && !underWay[key.id] && !w.table.inUse(key, "") {
+		if j.made && j.cleanup && !j.deleting && now.Sub(j.lastUsed) >= w.Timing.JobIdle && !underWay[key.id] && !w.table.inUse(key, "") {
 			idle = append(idle, key)
 		}
 	}
@@ -100,7 +100,7 @@ func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remov
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
 	j.deleting, j.lastUsed = false, time.Now()
-	if deleted || !j.exists {
+	if deleted || !j.made {
 		delete(w.table.jobs, key)
 	}
 	w.table.freeLanes()

@@ -28,6 +28,7 @@ type jobKey struct {
 // job is what this process knows of one of its jobs. Guarded by table.mu.
 type job struct {
 	exists   bool            // PUT was acknowledged in this process
+	made     bool            // a PUT may have made it
 	cleanup  bool            // may be deleted when idle
 	single   bool            // made for one flow run: deleted as soon as that ends
 	deleting bool            // a delete is under way: nothing may start on it

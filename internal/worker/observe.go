@@ -299,7 +299,7 @@ func (w *Worker) settleIn(ctx context.Context, row tracked) error {
 	w.table.changeJob(jobKey{place{client, project}, row.job}, func(j *job) {
 		j.cleanup = prepared == nil || prepared.Spec.Cleanup
 		j.single = prepared != nil && prepared.Spec.Scope == jobspec.ScopeFlowRun
-		j.exists, j.lastUsed = true, time.Now()
+		j.exists, j.made, j.lastUsed = true, true, time.Now()
 		j.remember(row.runID)
 	})
 	w.table.update(row.id, func(t *tracked) {

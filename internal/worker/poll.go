@@ -60,6 +60,9 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 	if pool.ID == "" {
 		return nil
 	}
+	if err := w.mayStart(); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	w.lastPoll = time.Now()
 	polledAt := w.lastPoll

@@ -275,6 +275,9 @@ func (s *submission) tryStart(ctx context.Context) error {
 	if !time.Now().Before(leaseEnds) {
 		return fmt.Errorf("writing the intent took longer than %s", s.Timing.StartLease)
 	}
+	if err := s.mayStart(); err != nil {
+		return err
+	}
 	return s.startRun(ctx, requests[lane])
 }
 
@@ -285,6 +288,7 @@ func (s *submission) ensureJob(ctx context.Context, request northflank.JobReques
 	if exists {
 		return nil
 	}
+	s.table.changeJob(s.key, func(j *job) { j.made = true })
 	created, err := s.place.client.PutJob(northflank.WithClass(ctx, northflank.ClassStart), s.place.project, request)
 	if err != nil {
 		return err

@@ -53,8 +53,14 @@ func (w *Worker) syncLoop(ctx context.Context) error {
 }
 
 // sync reads the pool (making it if allowed), sends a heartbeat and reads who
-// else serves the pool.
+// else serves the pool. Once the pool is known the heartbeat goes first: others
+// take over from a worker that Prefect has not heard of for three intervals.
 func (w *Worker) sync(ctx context.Context) error {
+	if w.currentPool().ID != "" {
+		if err := w.heartbeat(ctx); err != nil {
+			return err
+		}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.checkServerVersion(gctx) })
 	var pool prefect.WorkPool
@@ -68,13 +74,41 @@ func (w *Worker) sync(ctx context.Context) error {
 	if pool.ID == "" {
 		return nil // missing, and not to be made
 	}
+	w.mu.Lock()
+	first := w.pool.ID == ""
+	w.pool = pool
+	w.mu.Unlock()
+	if first {
+		if err := w.heartbeat(ctx); err != nil {
+			return err
+		}
+	}
+	return w.readPeers(ctx)
+}
+
+func (w *Worker) heartbeat(ctx context.Context) error {
+	sent := time.Now()
 	if err := w.Prefect.Heartbeat(ctx, w.Pool, w.Name, int(w.Heartbeat/time.Second)); err != nil {
 		return fmt.Errorf("heartbeat of worker %q: %w", w.Name, err)
 	}
 	w.mu.Lock()
-	w.pool = pool
-	w.mu.Unlock()
-	return w.readPeers(ctx)
+	defer w.mu.Unlock()
+	w.lastBeat = sent
+	return nil
+}
+
+// errFenced: Prefect has not heard of this worker for a while.
+var errFenced = errors.New("Prefect has not taken a heartbeat of this worker lately: others may take over from it, so it starts nothing")
+
+// mayStart reports whether nobody can think yet that this worker is dead: Prefect
+// calls it offline three heartbeats after the last one that it took.
+func (w *Worker) mayStart() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.lastBeat) > 2*w.Heartbeat {
+		return errFenced
+	}
+	return nil
 }
 
 // readPeers reads who serves the pool. Who is about to be declared dead must be

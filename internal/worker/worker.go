@@ -75,6 +75,7 @@ type Worker struct {
 	peers    map[string]bool  // other workers of the pool: online?
 	peersAt  time.Time        // when peers was read; zero: never
 	lastPoll time.Time
+	lastBeat time.Time // when the last heartbeat that Prefect took was sent
 	// What the pool's flow runs under way show, whoever answers for them.
 	elsewhere    map[string]string // job run id: flow run id
 	jobsUnderWay map[string]bool   // job ids
