@@ -72,6 +72,7 @@ func render(ctx context.Context, cmd *cli.Command, io Streams) error {
 	}
 	preparer := &worker.Preparer{
 		Prefect: client, SettingsEnv: settings.Environment(), Account: environmentAccount(), WorkerName: workerName,
+		Secrets: settings.Secrets(),
 	}
 	prepared, err := preparer.Prepare(ctx, t.pool, t.flowRun)
 	if err != nil {

@@ -25,7 +25,6 @@ func TestRenderShowsNoSecret(t *testing.T) {
 		"env":                 vars{"DSN": "host=db password={{ prefect.blocks.secret.text }}", "MY_PASSWORD": "planted-by-name"},
 		"runtime_environment": vars{"LINE": "a\nplanted-inline-token\nb"},
 		"runtime_files":       vars{"/etc/app.conf": "password = {{ prefect.blocks.secret.text }}"},
-		"description":         "with {{ prefect.blocks.secret.text }}",
 		"command":             "run --password {{ prefect.blocks.secret.text }}",
 	}})
 	p.Schedule(testkit.FlowRunSpec{Deployment: deployment})

@@ -68,9 +68,6 @@ func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
 	if err != nil {
 		return err
 	}
-	if warning := worker.UnreachableAPI(options.Settings.APIURL, options.Account.BaseURL); warning != "" {
-		options.Logger.Warn(warning)
-	}
 	ctx, stop := stopOnSignal(ctx)
 	defer stop()
 	if cmd.Bool("with-healthcheck") {

@@ -1,6 +1,7 @@
 package jobspec
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -57,6 +58,7 @@ func Build(in Input) (Spec, []Warning, error) {
 	b.workerLevel(&spec)
 	spec.Deadline, spec.GracePeriod = limits.deadline, limits.gracePeriod
 	b.name(&spec)
+	b.keepSecretsOut()
 	if len(b.problems) > 0 {
 		return Spec{}, b.warnings, &InvalidError{Problems: b.ordered()}
 	}
@@ -240,6 +242,20 @@ func (b *builder) workerLevel(spec *Spec) {
 	}
 	spec.StartTimeout = timeout("start_timeout_seconds")
 	spec.LingerTimeout = timeout("linger_timeout_seconds")
+}
+
+// keepSecretsOut refuses secrets in what Northflank stores with the job, where
+// everybody who may list jobs reads them.
+func (b *builder) keepSecretsOut() {
+	for _, name := range []string{"name", "description", "labels", "tags", "deployment_metadata_annotations"} {
+		if !b.isSet(name) {
+			continue
+		}
+		text, err := json.Marshal(b.in.Values[name])
+		if err == nil && b.scrub.Text(string(text)) != string(text) {
+			b.add(name, "holds a secret, and Northflank stores it with the job, where others can read it", "leave the secret out, or pass it in runtime_environment")
+		}
+	}
 }
 
 // ordered sorts problems as the table is ordered; problems of one variable keep

@@ -79,7 +79,7 @@ func TestFiles(t *testing.T) {
 func TestSecretsAreHidden(t *testing.T) {
 	t.Parallel()
 	in := inputOf(valid(vars{
-		"description":                    "with planted-block",
+		"description":                    "with nothing",
 		"env":                            vars{"DB_PASSWORD": "planted-password", "DATABASE_URL": "postgres://me:planted-url@db/x", "PLAIN": "visible", "MAX_TOKENS": "32000", "SECRET_STORE": "true", "VERBOSE": "true"},
 		"runtime_environment":            vars{"FROM_BLOCK": "prefix planted-block suffix"},
 		"runtime_files":                  vars{"/secret": "a planted-block b", "/plain": "nothing here"},
@@ -88,7 +88,7 @@ func TestSecretsAreHidden(t *testing.T) {
 	in.Secrets = []string{"planted-block", "pnu_planted_key"}
 	spec := mustBuild(t, in)
 	stored := string(mustEncode(tree(t, spec.Job)))
-	for _, s := range []string{"pnu_planted_key", "nf-planted-token", "planted-password", "planted-url"} {
+	for _, s := range []string{"planted-block", "pnu_planted_key", "nf-planted-token", "planted-password", "planted-url"} {
 		if strings.Contains(stored, s) {
 			t.Errorf("the job holds %q: %s", s, stored)
 		}

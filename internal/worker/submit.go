@@ -221,6 +221,10 @@ func (s *submission) tellSubmitted(ctx context.Context) {
 		t.submitted, t.prepared, t.client, t.project = event, s.prepared, s.place.client, s.place.project
 		t.view.policy = policyOf(spec, s.attempt, s.Timing)
 	})
+	if warning := UnreachableAPI(spec.Run.RuntimeEnvironment["PREFECT_API_URL"], spec.Account.BaseURL); warning != "" {
+		s.said.trouble(ctx, s.log, "the Prefect API's address", errors.New(warning))
+		s.flowLogs.add(fr.ID, levelWarning, "%s", warning)
+	}
 	for _, warning := range s.prepared.Warnings {
 		if !warning.Once {
 			s.flowLogs.add(fr.ID, levelWarning, "%s", warning)
@@ -380,6 +384,7 @@ func (s *submission) record(ctx context.Context, run northflank.StartedRun) {
 	} else {
 		s.table.update(fr.ID, func(t *tracked) { t.view.pidSaved = true })
 	}
+	signal(s.sweepNow) // it has a new job run to plan for
 	s.log.InfoContext(ctx, "flow run submitted", "flow_run_id", fr.ID, "flow_run", fr.Name, "job_id", key.id, "job_run_id", run.ID)
 	s.flowLogs.add(fr.ID, levelInfo, "Flow run '%s' submitted to infrastructure", fr.Name)
 }

@@ -98,6 +98,9 @@ func New(o Options) (*Worker, error) {
 		o.Out = io.Discard
 	}
 	o.Timing = o.Timing.withDefaults()
+	if o.RunOnce { // it waits for the end of its flow runs' containers
+		o.Timing.SweepMin = min(o.Timing.SweepMin, o.Timing.Relook)
+	}
 	log := o.Logger.With("work_pool", o.Pool)
 	w := &Worker{
 		Options: o,
