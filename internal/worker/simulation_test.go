@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -188,6 +189,8 @@ func (s *simulation) start(name string, main bool) *simWorker {
 		Accounts: northflank.NewAccounts(northflank.Options{Logger: s.log, HTTPClient: &http.Client{Transport: mortal{w, s.nf.Transport()}}}),
 		Account:  jobspec.Account{BaseURL: "http://localhost", Token: secret.New(emulator.DefaultToken)},
 		Name:     name, Pool: simPool, CreatePool: true, Prefetch: 10 * time.Second, Heartbeat: 30 * time.Second, Query: 10 * time.Second,
+		// Not to wait for idle jobs in every history.
+		Timing: Timing{JobIdle: 2 * time.Minute, Janitor: 4 * time.Minute},
 	})
 	if err != nil {
 		s.Fatal(err)
@@ -360,7 +363,7 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger) {
 	}
 	s.prefect.Fault = s.faulty(time.Now(), rand.New(rand.NewPCG(seed, 2)))
 	s.addNorthflankFaults()
-	s.prefect.AddPool(testkit.PoolSpec{Name: simPool})
+	s.prefect.AddPool(testkit.PoolSpec{Name: simPool, Template: json.RawMessage(simTemplate)})
 	s.deployID = s.prefect.AddDeployment(testkit.DeploymentSpec{Name: "d", Pool: simPool, JobVariables: map[string]any{
 		"project_id": emulator.DefaultProject, "job_scope": s.plan.scope, "start_retries": s.plan.startRetries, "linger_timeout_seconds": 120,
 	}})
@@ -424,6 +427,14 @@ func (s *simulation) meet(run *simRun) {
 		s.prefect.DeleteFlowRun(run.id)
 	}
 }
+
+// simTemplate has only the variables that a history sets: the whole template
+// would take most of the time to decode.
+const simTemplate = `{
+	"job_configuration": {"env": "{{ env }}", "project_id": "{{ project_id }}", "job_scope": "{{ job_scope }}",
+		"start_retries": "{{ start_retries }}", "linger_timeout_seconds": "{{ linger_timeout_seconds }}"},
+	"variables": {"type": "object", "properties": {"env": {"type": "object"}, "project_id": {"type": "string"}, "job_scope": {"type": "string"},
+		"start_retries": {"type": "integer"}, "linger_timeout_seconds": {"type": "integer"}}}}`
 
 // simHorizon is the virtual time in which a history must come to its end.
 const simHorizon = 3 * time.Hour
