@@ -303,7 +303,7 @@ func (v view) afterAbort(now time.Time) decision {
 	if v.lastLook.Before(dead) {
 		return decision{lookAt: dead}
 	}
-	return decision{lookAt: overdue.Add(time.Second)}
+	return decision{lookAt: latest(overdue.Add(time.Second), v.lastLook.Add(v.policy.timing.ListLag/2))}
 }
 
 func decideEnded(now time.Time, v view, why reason) decision {

@@ -358,8 +358,8 @@ func (w *Worker) knownJobs(p place) map[string]bool {
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
 	known := map[string]bool{}
-	for key := range w.table.jobs {
-		if key.place == p {
+	for key, j := range w.table.jobs {
+		if key.place == p && j.made {
 			known[key.id] = true
 		}
 	}

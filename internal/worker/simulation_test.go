@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -529,6 +530,8 @@ func TestRandomHistories(t *testing.T) {
 	if text := os.Getenv("SIM_HISTORIES"); text != "" {
 		n, _ = strconv.Atoi(text)
 	}
+	// Each history is small and short-lived: collect less often.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	first := rand.Uint64N(1 << 40)
 	t.Logf("seeds %d to %d", first, first+uint64(n)-1)
 	lanes := runtime.GOMAXPROCS(0)
