@@ -113,7 +113,7 @@ func (l *lab) setUp(ctx context.Context, program string, sqlite bool) (err error
 		problem = l.introduce(ctx, l.original)
 	}
 	if problem != nil {
-		l.original, l.noOriginal = nil, problem.Error()
+		l.original, l.noOriginal = nil, firstLine(problem.Error())
 		l.say("the original cannot be measured: %v", problem)
 	}
 	return ctx.Err()
@@ -230,6 +230,11 @@ func (l *lab) startWorker(ctx context.Context, c *contender, settings map[string
 	return w, nil
 }
 
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
@@ -269,7 +274,8 @@ func joined[T any](ctx context.Context, ours, original T, err error) (pair[T], e
 		return pair[T]{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return pair[T]{ours: ours, note: err.Error()}, nil
+		fmt.Printf("the original could not be measured: %v\n", err)
+		return pair[T]{ours: ours, note: firstLine(err.Error())}, nil
 	}
 	return pair[T]{ours: ours, original: &original}, nil
 }

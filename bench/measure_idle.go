@@ -7,7 +7,7 @@ import (
 )
 
 // idleTime is how long a worker is watched doing nothing but polling.
-const idleTime = 20 * time.Second
+const idleTime = 30 * time.Second
 
 // idleness is what an idle worker takes.
 type idleness struct {
@@ -28,8 +28,8 @@ func measureIdle(ctx context.Context, l *lab) (section, error) {
 		table: comparison(
 			figure(p, "memory at the end", showBytes, func(i idleness) int64 { return i.memory }),
 			figure(p, "peak memory", showBytes, func(i idleness) int64 { return i.peak }),
-			figure(p, "processor time to first poll", showDuration, func(i idleness) time.Duration { return i.cpuStart }),
-			figure(p, fmt.Sprintf("processor time in %g s", idleTime.Seconds()), showDuration, func(i idleness) time.Duration { return i.cpuIdle }),
+			figure(p, "processor time to first poll", showTicks, func(i idleness) time.Duration { return i.cpuStart }),
+			figure(p, fmt.Sprintf("processor time in %g s", idleTime.Seconds()), showTicks, func(i idleness) time.Duration { return i.cpuIdle }),
 			figure(p, "polls in that time", showCount, func(i idleness) int { return i.polls }),
 			figure(p, "all requests to Prefect in that time", showCount, func(i idleness) int { return i.requests }),
 		),

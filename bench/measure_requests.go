@@ -86,7 +86,7 @@ func measureRequests(ctx context.Context, l *lab) (section, error) {
 		text: fmt.Sprintf("Flow runs of %g s, triggered at once, both workers at the same time on work pools of their own. "+
 			"A round ends when all flow runs have completed and no request has come for %g s. The counts of the proxies in front of Northflank and its own agree. "+
 			"Workers poll Prefect every second here, which costs Northflank nothing. Job variables are at their defaults: "+
-			"ours keeps its one job for the next flow runs and deletes it, by one more request, when it was not used for ten minutes.", requestsFlow.Seconds(), requestsQuiet.Seconds()),
+			"ours lists the jobs of a project once, when it first uses it, and keeps its one job for the next flow runs; it deletes it, by one more request, when it was not used for ten minutes.", requestsFlow.Seconds(), requestsQuiet.Seconds()),
 		table: spendingTable(p),
 		note:  p.note,
 	}, nil

@@ -118,6 +118,14 @@ func showDuration(d time.Duration) string {
 	return fmt.Sprintf("%.0f %s", value, unit)
 }
 
+// showTicks shows processor time, which is counted in steps.
+func showTicks(d time.Duration) string {
+	if d == 0 {
+		return "under " + showDuration(clockTick)
+	}
+	return showDuration(d)
+}
+
 // showBytes shows megabytes, of 1,000,000 bytes.
 func showBytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
