@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/northflank/prefect-northflank/internal/prefect"
@@ -55,6 +56,7 @@ const (
 	labelProject    = "northflank.project" // project id
 	labelJob        = "northflank.job"     // job id
 	labelIntent     = "northflank.intent"  // RFC 3339 time just before the start
+	labelAfter      = "northflank.after"   // ids of the job\'s newest job runs before the start, comma-separated
 	labelAttempt    = "northflank.attempt" // starts before the current one
 	labelOwnCommand = "northflank.own-command"
 )
@@ -116,6 +118,7 @@ type footprint struct {
 	runID    string
 	phase    startPhase
 	intentAt time.Time
+	after    []string // job runs that are older than the start
 	attempt  int
 	own      bool // the container runs the user's own command
 }
@@ -130,6 +133,9 @@ func readFootprint(fr prefect.FlowRun) footprint {
 		job:     labelText(fr.Labels, labelJob),
 		attempt: labelInt(fr.Labels, labelAttempt),
 		own:     labelText(fr.Labels, labelOwnCommand) == "true",
+	}
+	if after := labelText(fr.Labels, labelAfter); after != "" {
+		f.after = strings.Split(after, ",")
 	}
 	f.intentAt, _ = time.Parse(time.RFC3339Nano, labelText(fr.Labels, labelIntent))
 	c, ok := readClaim(fr.State)

@@ -43,6 +43,7 @@ type view struct {
 	intentAt  time.Time // when the start was, or may have been, asked for
 	pidSaved  bool      // Prefect knows the job run's id
 	strangers int       // job runs of the job that belong to no known flow run; -1: no look yet
+	alive     int       // of those, how many have not concluded
 	looks     int       // successful looks since intentAt
 	lastLook  time.Time // newest successful look
 
@@ -181,11 +182,11 @@ func decideUnconfirmed(now time.Time, v view) decision {
 		return decision{lookAt: nextStartLook(v, settledAt)}
 	}
 	switch {
-	case v.strangers > 1 && v.over():
+	case v.alive > 0 && v.over():
 		return decision{action: doRelease, why: whyCannotTell}
-	case v.strangers > 1, v.state == prefect.StateRunning:
+	case v.alive > 0, v.state == prefect.StateRunning:
 		// The flow runs, or may run, in a job run that cannot be told apart
-		// yet: other starts becoming known, or the end of the flow, settle it.
+		// yet: other starts becoming known, or the end of either, settle it.
 		return decision{lookAt: v.lastLook.Add(t.ListLag)}
 	case v.over():
 		return decision{action: doRelease, why: whyNothingStarted}

@@ -35,7 +35,9 @@ func container(phase containerPhase, status northflank.JobRunStatus, ago time.Du
 }
 
 func looked(looks, strangers int, intentAgo time.Duration) func(*view) {
-	return func(v *view) { v.looks, v.strangers, v.intentAt = looks, strangers, t0.Add(-intentAgo) }
+	return func(v *view) {
+		v.looks, v.strangers, v.alive, v.intentAt = looks, strangers, max(strangers, 0), t0.Add(-intentAgo)
+	}
 }
 
 func since(ago time.Duration) func(*view) { return func(v *view) { v.stateSince = t0.Add(-ago) } }
@@ -89,6 +91,8 @@ func TestDecide(t *testing.T) {
 		{"unconfirmed, flow runs, not visible", aView(prefect.StateRunning, unconfirmed, looked(3, 0, long)), doNothing},
 		{"unconfirmed, several strangers", aView(prefect.StatePending, unconfirmed, looked(3, 2, long)), doNothing},
 		{"unconfirmed, several strangers, over", aView(prefect.StateCompleted, unconfirmed, looked(3, 2, long)), doRelease},
+		{"unconfirmed, several strangers, all ended before the flow began", aView(prefect.StatePending, unconfirmed, looked(3, 2, long), func(v *view) { v.alive = 0 }), doHandBack},
+		{"unconfirmed and cancelled, several strangers, all ended", aView(prefect.StateCancelling, unconfirmed, looked(3, 2, long), func(v *view) { v.alive = 0 }), doCancel},
 		{"unconfirmed, ended meanwhile", aView(prefect.StateCompleted, unconfirmed, looked(3, 0, long)), doRelease},
 
 		// The container lives.
@@ -206,7 +210,7 @@ func checkDecision(t *testing.T, v view, d decision) {
 			fail("a flow that began is started again")
 		}
 	case doHandBack:
-		if v.state != prefect.StatePending || v.start == started || v.start == unconfirmed && (v.looks < 2 || v.strangers != 0) {
+		if v.state != prefect.StatePending || v.start == started || v.start == unconfirmed && (v.looks < 2 || v.alive != 0) {
 			fail("given back though something may run")
 		}
 	case doCancel:

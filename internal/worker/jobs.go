@@ -33,6 +33,7 @@ type job struct {
 	single   bool            // made for one flow run: deleted as soon as that ends
 	deleting bool            // a delete is under way: nothing may start on it
 	runs     map[string]bool // job runs that belonged to flow runs of ours
+	recent   []string        // the newest of them, oldest first
 	lastUsed time.Time
 	sweptAt  time.Time // newest look, successful or not
 	trouble  int       // failed looks in a row
@@ -50,8 +51,15 @@ func (j *job) remember(runID string) {
 	if j.runs == nil || len(j.runs) >= maxKnownRuns {
 		j.runs = map[string]bool{}
 	}
+	if !j.runs[runID] {
+		j.recent = append(j.recent[max(0, len(j.recent)-maxRecentRuns+1):], runID)
+	}
 	j.runs[runID] = true
 }
+
+// maxRecentRuns is how many earlier job runs an intent names: those that may
+// have been started in the same second.
+const maxRecentRuns = 10
 
 // job returns the record of a job, made when needed. Called with mu held.
 func (tb *table) job(key jobKey) *job {

@@ -226,7 +226,7 @@ func (w *Worker) considerAdoption(ctx context.Context, fr prefect.FlowRun) {
 func (w *Worker) adopt(ctx context.Context, fr prefect.FlowRun, f footprint) {
 	row := &tracked{
 		id: fr.ID, name: fr.Name, flowRun: fr, process: f.process, adopted: true,
-		project: f.project, job: f.job, runID: f.runID,
+		project: f.project, job: f.job, runID: f.runID, after: f.after,
 		view: view{
 			start: f.phase, intentAt: f.intentAt, strangers: -1, pidSaved: f.runID != "",
 			began:  fr.StateType == prefect.StateRunning || !fr.StartTime.IsZero(),

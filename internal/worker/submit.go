@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/northflank/prefect-northflank/internal/jobspec"
@@ -314,10 +316,13 @@ func (s *submission) writeIntent(ctx context.Context) error {
 		}
 	}
 	spec := &s.prepared.Spec
+	var recent []string
+	s.table.changeJob(key, func(j *job) { recent = slices.Clone(j.recent) })
 	labels := map[string]any{
 		labelWorkerName: s.Name, labelWorkerType: Type, labelPoolName: s.pool.Name, labelPoolID: s.pool.ID,
 		labelAPI: key.client.BaseURL(), labelTeam: spec.Account.TeamID, labelProject: key.project, labelJob: key.id,
 		labelIntent: time.Now().UTC().Format(time.RFC3339Nano), labelAttempt: s.attempt,
+		labelAfter: strings.Join(recent, ","),
 	}
 	if ownCommand(spec.Run) {
 		labels[labelOwnCommand] = true

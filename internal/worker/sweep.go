@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -158,9 +159,9 @@ func sweepClass(rows []tracked) northflank.Class {
 // findings are what a look at a job showed.
 type findings struct {
 	runs      map[string]northflank.JobRun
-	missing   map[string]bool // looked for and not there
-	strangers []string        // job runs that belong to no flow run; nil unless asked for
-	counted   bool            // strangers was asked for
+	missing   map[string]bool     // looked for and not there
+	strangers []northflank.JobRun // job runs that belong to no flow run; nil unless asked for
+	counted   bool                // strangers was asked for
 }
 
 // look reads what the rows need to know of their job.
@@ -250,7 +251,7 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, s
 
 // strangersAmong returns the job runs that belong to no flow run: neither to
 // one that we answer for, nor to any of the pool, under way or ended.
-func (w *Worker) strangersAmong(ctx context.Context, key jobKey, candidates []northflank.JobRun, since time.Time) ([]string, error) {
+func (w *Worker) strangersAmong(ctx context.Context, key jobKey, candidates []northflank.JobRun, since time.Time) ([]northflank.JobRun, error) {
 	w.table.mu.Lock()
 	known := map[string]bool{}
 	for id := range w.table.job(key).runs {
@@ -258,6 +259,9 @@ func (w *Worker) strangersAmong(ctx context.Context, key jobKey, candidates []no
 	}
 	for _, t := range w.table.rows {
 		known[t.runID] = true
+		for _, id := range t.after {
+			known[id] = true
+		}
 	}
 	w.table.mu.Unlock()
 	w.mu.Lock()
@@ -265,12 +269,8 @@ func (w *Worker) strangersAmong(ctx context.Context, key jobKey, candidates []no
 		known[id] = true
 	}
 	w.mu.Unlock()
-	var unknown []string
-	for _, run := range candidates {
-		if !known[run.ID] {
-			unknown = append(unknown, run.ID)
-		}
-	}
+	isKnown := func(run northflank.JobRun) bool { return known[run.ID] }
+	unknown := slices.DeleteFunc(candidates, isKnown)
 	if len(unknown) == 0 {
 		return nil, nil
 	}
@@ -282,13 +282,7 @@ func (w *Worker) strangersAmong(ctx context.Context, key jobKey, candidates []no
 			known[runID] = true
 		}
 	}
-	var strangers []string
-	for _, id := range unknown {
-		if !known[id] {
-			strangers = append(strangers, id)
-		}
-	}
-	return strangers, nil
+	return slices.DeleteFunc(unknown, isKnown), nil
 }
 
 // record lays the findings into the row's view.
@@ -296,9 +290,12 @@ func (t *tracked) record(f findings, now time.Time) {
 	v := &t.view
 	if v.start == unconfirmed {
 		if f.counted {
-			v.strangers, t.stranger = len(f.strangers), ""
-			if len(f.strangers) == 1 {
-				t.stranger = f.strangers[0]
+			v.strangers, v.alive, t.stranger = len(f.strangers), 0, ""
+			for _, run := range f.strangers {
+				t.stranger = run.ID
+				if !run.Terminal() {
+					v.alive++
+				}
 			}
 			v.looks++
 			v.lastLook, t.lookAt = now, time.Time{}

@@ -26,6 +26,8 @@ type tracked struct {
 	stranger    string                     // the one job run that may be this flow run's, while its start is unconfirmed
 	startStatus northflank.ContainerStatus // of the container when it was given up starting
 
+	after []string // job runs of the job that are older than its start; of an adopted one
+
 	adopted bool   // left by another process
 	process string // whose claim an adopted flow run carries
 	settled bool   // adopted, and signed for
