@@ -146,11 +146,9 @@ func activeRuns(ctx context.Context, key jobKey) ([]northflank.JobRun, error) {
 // deleted. Other people's jobs carry no mark of ours and are never touched.
 // done is false while some are left; ok is false when it could not look yet.
 func (w *Worker) removeOrphans(ctx context.Context) (done, ok bool) {
-	// Who is dead and which jobs are in use must be known as of now.
-	if w.currentPool().ID == "" || w.observe(ctx) != nil || w.readPeers(ctx) != nil {
+	if w.currentPool().ID == "" {
 		return false, false
 	}
-	online := w.onlineWorkers()
 	ctx = northflank.WithClass(ctx, northflank.ClassCleanup)
 	places := w.knownPlaces()
 	for _, p := range slices.Concat(w.recentPlaces(ctx), w.deploymentPlaces(ctx)) {
@@ -160,7 +158,7 @@ func (w *Worker) removeOrphans(ctx context.Context) (done, ok bool) {
 	}
 	done = true
 	for _, p := range places {
-		orphans, err := w.orphansIn(ctx, p, online)
+		orphans, err := w.orphansIn(ctx, p)
 		if err != nil {
 			w.said.trouble(ctx, w.log, "looking for jobs of dead workers", err)
 			return false, true
@@ -298,13 +296,13 @@ func (w *Worker) deploymentPlaces(ctx context.Context) []place {
 	return places
 }
 
-// onlineWorkers returns the names of the pool's live workers, ours among them.
-func (w *Worker) onlineWorkers() []string {
+// onlinePeers returns the names of the pool's other live workers.
+func (w *Worker) onlinePeers() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	names := []string{w.Name}
+	var names []string
 	for name, online := range w.peers {
-		if online {
+		if online && name != w.Name {
 			names = append(names, name)
 		}
 	}
@@ -324,30 +322,40 @@ func (w *Worker) knownPlaces() []place {
 	return places
 }
 
-func (w *Worker) orphansIn(ctx context.Context, p place, online []string) ([]orphan, error) {
+// orphansIn finds jobs of the pool that no live process answers for. Who is dead,
+// and which jobs flow runs are under way on, is read after the jobs: a worker is
+// heard of by Prefect before it makes a job, and keeps being heard of while it
+// starts anything on it (mayStart).
+func (w *Worker) orphansIn(ctx context.Context, p place) ([]orphan, error) {
 	poolID := w.currentPool().ID
-	known := w.knownJobs(p)
-	w.mu.Lock()
-	underWay := w.jobsUnderWay // replaced, never changed
-	w.mu.Unlock()
-	var orphans []orphan
+	marks := map[northflank.Job]jobspec.Mark{}
 	for job, err := range p.client.ListJobs(ctx, p.project) {
 		if err != nil {
 			return nil, err
 		}
-		mark, ok := jobspec.ParseJobMark(job.Name, job.Description)
-		if !ok || !mark.OfPool(poolID) || known[job.ID] || underWay[job.ID] || slices.ContainsFunc(online, func(name string) bool {
-			return name != w.Name && mark.OfWorker(name)
-		}) {
+		if mark, ok := jobspec.ParseJobMark(job.Name, job.Description); ok && mark.OfPool(poolID) {
+			marks[job] = mark
+		}
+	}
+	if err := w.observe(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.readPeers(ctx); err != nil {
+		return nil, err
+	}
+	known, peers := w.knownJobs(p), w.onlinePeers()
+	w.mu.Lock()
+	underWay := w.jobsUnderWay // replaced, never changed
+	w.mu.Unlock()
+	var orphans []orphan
+	for job, mark := range marks {
+		if known[job.ID] || underWay[job.ID] || slices.ContainsFunc(peers, mark.OfWorker) || len(orphans) >= maxOrphans {
 			continue
 		}
 		orphans = append(orphans, orphan{
 			key: jobKey{p, job.ID}, cleanup: mark.Cleanup,
 			young: mark.OfWorker(w.Name) && !job.CreatedAt.IsZero() && time.Since(job.CreatedAt) < w.Timing.JobIdle,
 		})
-		if len(orphans) >= maxOrphans {
-			break
-		}
 	}
 	return orphans, nil
 }
