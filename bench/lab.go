@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -197,9 +198,7 @@ func (l *lab) withWorker(ctx context.Context, c *contender, settings map[string]
 
 func (l *lab) startWorker(ctx context.Context, c *contender, settings map[string]string) (*worker, error) {
 	env := map[string]string{"PREFECT_API_URL": c.prefect.url + "/api"}
-	for name, value := range settings {
-		env[name] = value
-	}
+	maps.Copy(env, settings)
 	mark := c.prefect.mark()
 	w := &worker{began: time.Now()}
 	var err error

@@ -25,13 +25,26 @@ func plans() []plan {
 		cpu float64
 		ram int
 	}{
-		{"nf-compute-10", 0.1, 256}, {"nf-compute-20", 0.2, 512}, {"nf-compute-50", 0.5, 1024},
-		{"nf-compute-100-1", 1, 1024}, {"nf-compute-100-2", 1, 2048}, {"nf-compute-100-4", 1, 4096},
-		{"nf-compute-200", 2, 4096}, {"nf-compute-200-4", 2, 4096}, {"nf-compute-200-8", 2, 8192},
-		{"nf-compute-200-16", 2, 16384}, {"nf-compute-400", 4, 8192}, {"nf-compute-400-16", 4, 16384},
-		{"nf-compute-800-8", 8, 8192}, {"nf-compute-800-16", 8, 16384}, {"nf-compute-800-24", 8, 24576},
-		{"nf-compute-800-32", 8, 32768}, {"nf-compute-800-40", 8, 40960}, {"nf-compute-1200-24", 12, 24576},
-		{"nf-compute-1600-32", 16, 32768}, {"nf-compute-2000-40", 20, 40960},
+		{"nf-compute-10", 0.1, 256},
+		{"nf-compute-20", 0.2, 512},
+		{"nf-compute-50", 0.5, 1024},
+		{"nf-compute-100-1", 1, 1024},
+		{"nf-compute-100-2", 1, 2048},
+		{"nf-compute-100-4", 1, 4096},
+		{"nf-compute-200", 2, 4096},
+		{"nf-compute-200-4", 2, 4096},
+		{"nf-compute-200-8", 2, 8192},
+		{"nf-compute-200-16", 2, 16384},
+		{"nf-compute-400", 4, 8192},
+		{"nf-compute-400-16", 4, 16384},
+		{"nf-compute-800-8", 8, 8192},
+		{"nf-compute-800-16", 8, 16384},
+		{"nf-compute-800-24", 8, 24576},
+		{"nf-compute-800-32", 8, 32768},
+		{"nf-compute-800-40", 8, 40960},
+		{"nf-compute-1200-24", 12, 24576},
+		{"nf-compute-1600-32", 16, 32768},
+		{"nf-compute-2000-40", 20, 40960},
 	}
 	list := make([]plan, 0, len(rows))
 	for _, r := range rows {

@@ -213,7 +213,7 @@ func TestKilledEmulator(t *testing.T) {
 	id, _ := do("POST", jobsPath+"/one/runs", "{}").get("id").(string)
 	pid := ""
 	for pid == "" { // the shell's first line
-		for _, line := range strings.Split(do("GET", jobsPath+"/one/logs?queryType=range", "").text, `"`) {
+		for line := range strings.SplitSeq(do("GET", jobsPath+"/one/logs?queryType=range", "").text, `"`) {
 			if _, text, found := strings.Cut(line, "stdout F "); found {
 				pid = text
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -211,9 +212,7 @@ func localEnvironment(from map[string]string, home, files string) map[string]str
 			env[name] = v
 		}
 	}
-	for name, v := range from {
-		env[name] = v
-	}
+	maps.Copy(env, from)
 	env["HOME"], env[filesVariable] = home, files
 	return env
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -237,12 +238,7 @@ func (t *Token) reaches(projectID string) bool {
 	if t.Projects == nil {
 		return true
 	}
-	for _, p := range t.Projects {
-		if p == projectID {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.Projects, projectID)
 }
 
 // resolve finds the objects that the path names.

@@ -32,7 +32,8 @@ func TestSwitches(t *testing.T) {
 		look   func(t *testing.T, s *Server) string
 	}{
 		{
-			SwitchAbortedRun, Config{Runner: RunnerFunc(obedient)},
+			SwitchAbortedRun,
+			Config{Runner: RunnerFunc(obedient)},
 			map[string]string{"failed": "200 FAILED true 1", "gone": "404 <nil> <nil> 0", "running-concluded": "200 RUNNING true 1"},
 			func(t *testing.T, s *Server) string {
 				id := active(t, s)
@@ -57,7 +58,8 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchListOrder, slow, map[string]string{"newest": "second", "oldest": "first"},
+			SwitchListOrder, slow,
+			map[string]string{"newest": "second", "oldest": "first"},
 			func(t *testing.T, s *Server) string {
 				first := active(t, s)
 				active(t, s)
@@ -69,7 +71,8 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchListLag, slow, map[string]string{"0s": "1 1 200", "10s": "0 1 200"},
+			SwitchListLag, slow,
+			map[string]string{"0s": "1 1 200", "10s": "0 1 200"},
 			func(t *testing.T, s *Server) string {
 				id := active(t, s)
 				count := func() int {
@@ -82,7 +85,9 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchAbortFinished, Config{Runner: exits(0)}, map[string]string{"409": "409", "200": "200", "404": "404"},
+			SwitchAbortFinished,
+			Config{Runner: exits(0)},
+			map[string]string{"409": "409", "200": "200", "404": "404"},
 			func(t *testing.T, s *Server) string {
 				id := active(t, s)
 				await(t, s, id)
@@ -90,21 +95,25 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchDuplicateJob, slow, map[string]string{"409": "409", "400": "400"},
+			SwitchDuplicateJob, slow,
+			map[string]string{"409": "409", "400": "400"},
 			func(t *testing.T, s *Server) string {
 				call(t, s, "POST", jobsPath, simple).want(t, 200)
 				return fmt.Sprint(call(t, s, "POST", jobsPath, simple).status)
 			},
 		},
 		{
-			SwitchDeleteActive, slow, map[string]string{"kill": "200 404", "409": "409 200"},
+			SwitchDeleteActive, slow,
+			map[string]string{"kill": "200 404", "409": "409 200"},
 			func(t *testing.T, s *Server) string {
 				id := active(t, s)
 				return fmt.Sprint(call(t, s, "DELETE", jobsPath+"/one", "").status, " ", call(t, s, "GET", run(id), "").status)
 			},
 		},
 		{
-			SwitchSucceeded, Config{Runner: exits(0)}, map[string]string{"counted": "SUCCESS 1", "zero": "SUCCESS 0"},
+			SwitchSucceeded,
+			Config{Runner: exits(0)},
+			map[string]string{"counted": "SUCCESS 1", "zero": "SUCCESS 0"},
 			func(t *testing.T, s *Server) string {
 				id := active(t, s)
 				await(t, s, id)
@@ -121,28 +130,33 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchRetryAfter, Config{RateLimit: 1}, map[string]string{"off": "", "on": "3600"},
+			SwitchRetryAfter,
+			Config{RateLimit: 1},
+			map[string]string{"off": "", "on": "3600"},
 			func(t *testing.T, s *Server) string {
 				call(t, s, "GET", jobsPath, "").want(t, 200)
 				return call(t, s, "GET", jobsPath, "").want(t, 429).header.Get("Retry-After")
 			},
 		},
 		{
-			SwitchPermissions, Config{Tokens: []Token{{Value: DefaultToken, Permissions: []string{"Project > Jobs > Deployment > Deploy Build"}}}},
+			SwitchPermissions,
+			Config{Tokens: []Token{{Value: DefaultToken, Permissions: []string{"Project > Jobs > Deployment > Deploy Build"}}}},
 			map[string]string{"new": "403", "old": "404"},
 			func(t *testing.T, s *Server) string {
 				return fmt.Sprint(call(t, s, "DELETE", run("x"), "").status)
 			},
 		},
 		{
-			SwitchBodyBeforeAuth, slow, map[string]string{"off": "401", "on": "400"},
+			SwitchBodyBeforeAuth, slow,
+			map[string]string{"off": "401", "on": "400"},
 			func(t *testing.T, s *Server) string {
 				r, _ := send(t, s.Transport(), "", "PUT", "http://nf.test"+jobsPath, "{}")
 				return fmt.Sprint(r.status)
 			},
 		},
 		{
-			SwitchPagination, slow, map[string]string{"page": "true <nil>", "cursor": "true 2"},
+			SwitchPagination, slow,
+			map[string]string{"page": "true <nil>", "cursor": "true 2"},
 			func(t *testing.T, s *Server) string {
 				active(t, s)
 				active(t, s)
@@ -151,20 +165,24 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchUnknownTag, slow, map[string]string{"refuse": "400 <nil>", "drop": "200 []"},
+			SwitchUnknownTag, slow,
+			map[string]string{"refuse": "400 <nil>", "drop": "200 []"},
 			func(t *testing.T, s *Server) string {
 				r := call(t, s, "PUT", jobsPath, overlay(t, simple, `{"tags":["unknown"]}`))
 				return fmt.Sprint(r.status, " ", r.get("tags"))
 			},
 		},
 		{
-			SwitchUnknownPlan, slow, map[string]string{"refuse": "400", "accept": "200"},
+			SwitchUnknownPlan, slow,
+			map[string]string{"refuse": "400", "accept": "200"},
 			func(t *testing.T, s *Server) string {
 				return fmt.Sprint(call(t, s, "PUT", jobsPath, overlay(t, simple, `{"billing":{"deploymentPlan":"own"}}`)).status)
 			},
 		},
 		{
-			SwitchBuilds, Config{Runner: exits(0)}, map[string]string{"any": "200 200 200", "declared": "409 200 409"},
+			SwitchBuilds,
+			Config{Runner: exits(0)},
+			map[string]string{"any": "200 200 200", "declared": "409 200 409"},
 			func(t *testing.T, s *Server) string {
 				call(t, s, "PUT", jobsPath, overlay(t, simple, `{"deployment":{"external":null,"internal":{"id":"svc","branch":"main"}}}`)).want(t, 200)
 				start := func(body string) int { return call(t, s, "POST", jobsPath+"/one/runs", body).status }
@@ -176,7 +194,8 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchLogPrefix, writes("hello"), map[string]string{"time": `"2000-01-01T00:00:00.000000000Z stdout F hello"`, "stream": `"stdout F hello"`},
+			SwitchLogPrefix, writes("hello"),
+			map[string]string{"time": `"2000-01-01T00:00:00.000000000Z stdout F hello"`, "stream": `"stdout F hello"`},
 			func(t *testing.T, s *Server) string {
 				_, after, _ := strings.Cut(firstLog(t, s), `"log":`)
 				value, _, _ := strings.Cut(after, `,"ts"`)
@@ -184,7 +203,8 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchLogJSON, writes(`{"level":"info"}`), map[string]string{"string": "string", "object": "map[string]interface {}"},
+			SwitchLogJSON, writes(`{"level":"info"}`),
+			map[string]string{"string": "string", "object": "map[string]interface {}"},
 			func(t *testing.T, s *Server) string {
 				firstLog(t, s)
 				lines, _ := call(t, s, "GET", jobsPath+"/one/logs?queryType=range", "").data.([]any)
@@ -192,11 +212,13 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
-			SwitchLogEnvelope, writes("x"), map[string]string{"data": `{"data":[{"cont`, "logs": `{"data":{"logs"`, "nested": `{"data":{"data"`},
+			SwitchLogEnvelope, writes("x"),
+			map[string]string{"data": `{"data":[{"cont`, "logs": `{"data":{"logs"`, "nested": `{"data":{"data"`},
 			func(t *testing.T, s *Server) string { return firstLog(t, s)[:15] },
 		},
 		{
-			SwitchTailEnd, writes("x"), map[string]string{"open": "open", "close": "closed"},
+			SwitchTailEnd, writes("x"),
+			map[string]string{"open": "open", "close": "closed"},
 			func(t *testing.T, s *Server) string {
 				id := active(t, s)
 				await(t, s, id)

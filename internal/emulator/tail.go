@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -43,9 +44,7 @@ func (s *Server) serveTail(w http.ResponseWriter, r *http.Request) {
 	budget.write(w.Header())
 	if refusal.status != 0 {
 		s.finish(q, refusal, end)
-		for name, values := range refusal.header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), refusal.header)
 		w.WriteHeader(refusal.status)
 		_, _ = w.Write(refusal.body)
 		return

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -171,9 +172,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		breakConnection(w)
 		return
 	}
-	for name, values := range out.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), out.header)
 	if end == endWhole {
 		w.WriteHeader(out.status)
 		_, _ = w.Write(out.body) // the client may be gone

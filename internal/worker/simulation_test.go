@@ -43,7 +43,6 @@ type simulation struct {
 	workers  []*simWorker
 	killAt   int // the n-th request of worker 0 kills it; 0: never
 	killHow  int // before the effect, after it, or only the answer is lost
-	names    int
 	deployID string
 
 	mu    sync.Mutex
@@ -54,15 +53,15 @@ type simulation struct {
 
 // plan is what is drawn before a history begins.
 type plan struct {
-	flowRuns, workers  int
-	scope              string
-	faultsUntil        time.Duration
-	prefectFaults      float64 // of requests, while faults last
-	northflankFaults   float64
-	sameName           bool // a killed worker's successor has its name
-	successor          bool
-	switches           map[string]string
-	startRetries, kill int
+	flowRuns, workers int
+	scope             string
+	faultsUntil       time.Duration
+	prefectFaults     float64 // of requests, while faults last
+	northflankFaults  float64
+	sameName          bool // a killed worker's successor has its name
+	successor         bool
+	switches          map[string]string
+	startRetries      int
 }
 
 // temper is how a flow run's container behaves.
@@ -335,8 +334,14 @@ func (s *simulation) faulty(began time.Time, rng *rand.Rand) func(int, *http.Req
 
 func (s *simulation) addNorthflankFaults() {
 	for _, f := range []emulator.Fault{
-		{Action: emulator.ActionStatus, Status: 503}, {Action: emulator.ActionStatus, Status: 500}, {Action: emulator.ActionHang}, {Action: emulator.ActionHangAfter},
-		{Action: emulator.ActionResetBefore}, {Action: emulator.ActionResetAfter}, {Action: emulator.ActionCutBody}, {Action: emulator.ActionStatus, Status: 502, Body: "<html>"},
+		{Action: emulator.ActionStatus, Status: 503},
+		{Action: emulator.ActionStatus, Status: 500},
+		{Action: emulator.ActionHang},
+		{Action: emulator.ActionHangAfter},
+		{Action: emulator.ActionResetBefore},
+		{Action: emulator.ActionResetAfter},
+		{Action: emulator.ActionCutBody},
+		{Action: emulator.ActionStatus, Status: 502, Body: "<html>"},
 	} {
 		f.For, f.Probability = s.plan.faultsUntil, s.plan.northflankFaults/8
 		if f.Probability == 0 {
@@ -513,7 +518,7 @@ func (s *simulation) checkRun(run *simRun) {
 
 // histories is how many histories a test run draws; SIM_HISTORIES changes it,
 // SIM_SEED replays one with the workers' logs.
-const histories = 2000
+const histories = 1500
 
 func TestRandomHistories(t *testing.T) {
 	t.Parallel()

@@ -98,7 +98,7 @@ func (w *Worker) heartbeat(ctx context.Context) error {
 }
 
 // errFenced: Prefect has not heard of this worker for a while.
-var errFenced = errors.New("Prefect has not taken a heartbeat of this worker lately: others may take over from it, so it starts nothing")
+var errFenced = errors.New("no heartbeat of this worker reached Prefect lately: others may take over from it, so it starts nothing")
 
 // mayStart reports whether nobody can think yet that this worker is dead: Prefect
 // calls it offline three heartbeats after the last one that it took.
