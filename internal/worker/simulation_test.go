@@ -44,6 +44,7 @@ type simulation struct {
 	killAt   int // the n-th request of worker 0 kills it; 0: never
 	killHow  int // before the effect, after it, or only the answer is lost
 	deployID string
+	shape    func(*simRun) // changes what was drawn for a flow run; nil: nothing
 
 	mu    sync.Mutex
 	runs  map[string]*simRun // by flow run id
@@ -343,7 +344,7 @@ func (s *simulation) addNorthflankFaults() {
 		{Action: emulator.ActionCutBody},
 		{Action: emulator.ActionStatus, Status: 502, Body: "<html>"},
 	} {
-		f.For, f.Probability = s.plan.faultsUntil, s.plan.northflankFaults/8
+		f.For, f.Probability = s.plan.faultsUntil, s.plan.northflankFaults/9
 		if f.Probability == 0 {
 			continue
 		}
@@ -354,12 +355,15 @@ func (s *simulation) addNorthflankFaults() {
 }
 
 // simulate runs one history.
-func simulate(t *testing.T, seed uint64, log *slog.Logger) {
+func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simulation)) *simulation {
 	s := &simulation{
 		T: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), log: log,
 		prefect: testkit.NewPrefect(), runs: map[string]*simRun{}, live: map[string]int{},
 	}
 	s.draw()
+	for _, change := range changes {
+		change(s)
+	}
 	var err error
 	s.nf, err = emulator.New(emulator.Config{
 		RateLimit: -1, Seed: seed + 1, Switches: s.plan.switches, Runner: emulator.RunnerFunc(s.container),
@@ -375,8 +379,12 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger) {
 	}})
 	for range s.plan.flowRuns {
 		id := s.prefect.Schedule(testkit.FlowRunSpec{Deployment: s.deployID, At: time.Now().Add(time.Duration(s.rng.IntN(60)) * time.Second)})
+		run := s.drawRun(id)
+		if s.shape != nil {
+			s.shape(run)
+		}
 		s.mu.Lock()
-		s.runs[id] = s.drawRun(id)
+		s.runs[id] = run
 		s.mu.Unlock()
 	}
 	s.act()
@@ -388,6 +396,7 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger) {
 		<-w.done
 	}
 	s.nf.Close()
+	return s
 }
 
 // act starts the workers, kills and replaces one, and lets the fates happen.
@@ -516,8 +525,8 @@ func (s *simulation) checkRun(run *simRun) {
 	}
 }
 
-// histories is how many histories a test run draws; SIM_HISTORIES changes it,
-// SIM_SEED replays one with the workers' logs.
+// histories is how many histories `go test` draws; SIMULATE=full draws 10,000,
+// SIM_HISTORIES any number, and SIM_SEED replays one with the workers' logs.
 const histories = 1500
 
 func TestRandomHistories(t *testing.T) {
@@ -532,6 +541,9 @@ func TestRandomHistories(t *testing.T) {
 		return
 	}
 	n := histories
+	if full() {
+		n = 10_000
+	}
 	if text := os.Getenv("SIM_HISTORIES"); text != "" {
 		n, _ = strconv.Atoi(text)
 	}
