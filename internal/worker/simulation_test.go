@@ -191,7 +191,7 @@ func (s *simulation) start(name string, main bool) *simWorker {
 		Account:  jobspec.Account{BaseURL: "http://localhost", Token: secret.New(emulator.DefaultToken)},
 		Name:     name, Pool: simPool, CreatePool: true, Prefetch: 10 * time.Second, Heartbeat: 30 * time.Second, Query: 10 * time.Second,
 		// Not to wait for idle jobs in every history.
-		Timing: Timing{JobIdle: 2 * time.Minute, Janitor: 4 * time.Minute},
+		Timing: Timing{JobIdle: time.Minute, Janitor: 3 * time.Minute},
 	})
 	if err != nil {
 		s.Fatal(err)
@@ -240,7 +240,7 @@ func (s *simulation) drawRun(id string) *simRun {
 		length: time.Duration(1+r.IntN(60)) * time.Second, boot: time.Duration(r.IntN(40)) * time.Second,
 	}
 	if r.IntN(10) == 0 {
-		run.length = time.Duration(5+r.IntN(20)) * time.Minute
+		run.length = time.Duration(2+r.IntN(8)) * time.Minute
 	}
 	if r.IntN(4) == 0 || run.temper == hangs {
 		run.fate = []fate{cancelled, cancelled, cancelledDirectly, deleted}[r.IntN(4)]
