@@ -28,11 +28,19 @@ stop: ## end what `make demo KEEP=1` left running
 	@.local/bin/demo -stop
 
 .PHONY: test
-test: unit e2e ## run all tests
+test: unit simulate e2e ## run all tests
 
 .PHONY: unit
 unit: ## run the tests that need neither network nor Python
 	go test ./...
+
+.PHONY: simulate
+simulate: ## run 10,000 random histories and a kill at every request in virtual time
+	SIMULATE=full go test -count=1 -timeout 10m -run 'TestRandomHistories|TestKillAtEveryRequest' ./internal/worker
+
+.PHONY: chaos
+chaos: ## kill the worker at every request in front of a real server (hours)
+	CHAOS=all go test -tags e2e -count=1 -timeout 24h ./test/chaos
 
 .PHONY: e2e
 e2e: ## run the tests against a real Prefect server and a local Northflank
