@@ -238,7 +238,7 @@ func TestKilledAtARequest(t *testing.T) {
 	t.Parallel()
 	requests := countRequests(t)
 	t.Logf("%d flow runs take %d requests", flowRuns, requests)
-	places := make(chan struct{}, 3)
+	places := make(chan struct{}, 2) // SQLite answers 503 when more write at once
 	n := 0
 	for _, k := range sample(requests) {
 		for _, what := range []event{killBefore, killAfter, dropAnswer} {
@@ -256,7 +256,7 @@ func TestKilledAtARequest(t *testing.T) {
 
 // sample picks the requests at which to kill: with CHAOS=all every one.
 func sample(requests int) []int {
-	step := max(requests/4, 1)
+	step := max(requests/3, 1)
 	if os.Getenv("CHAOS") == "all" {
 		step = 1
 	}

@@ -96,7 +96,7 @@ func runFlow() int {
 		return 1
 	}
 	for end := time.Now().Add(time.Duration(run.Parameters.Seconds * float64(time.Second))); run.Parameters.Hang || time.Now().Before(end); {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second) // not to keep SQLite from its work
 		if run.Parameters.Hang {
 			continue
 		}
