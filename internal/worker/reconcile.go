@@ -7,7 +7,7 @@ import (
 )
 
 // actionsAtOnce bounds the actions under way at the same time.
-const actionsAtOnce = 32
+const actionsAtOnce = 8
 
 // minAct is the least time between two actions on a flow run: one that changes
 // nothing must not be repeated at full speed.

@@ -47,8 +47,9 @@ type Options struct {
 }
 
 // submissionsAtOnce bounds the flow runs that are being claimed and started at
-// the same time; others stay Scheduled until the next poll.
-const submissionsAtOnce = 32
+// the same time; others stay Scheduled until one is done. A Prefect server on
+// SQLite stalls for a minute when some twenty clients write at once.
+const submissionsAtOnce = 8
 
 // stopWithin is how long submissions under way may go on after a stop; what is
 // unfinished then is recovered by the next worker, as after a crash.
