@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -16,7 +17,7 @@ const (
 // waits are those of one contender's flow runs.
 type waits struct {
 	all []time.Duration // from the scheduled time to the start request
-	own []time.Duration // from the first poll that could know of it to the start request
+	own []time.Duration // from the poll that told of the flow run to the start request
 }
 
 // measureDispatch tells how long a scheduled flow run waits for its start.
@@ -36,7 +37,7 @@ func measureDispatch(ctx context.Context, l *lab) (section, error) {
 	}
 	return section{
 		title: "Dispatch",
-		text: fmt.Sprintf("From the time for which Prefect scheduled a flow run to the request that starts its job run at Northflank, and the part of it that begins with the first poll that could know of it. "+
+		text: fmt.Sprintf("From the time for which Prefect scheduled a flow run to the request that starts its job run at Northflank, and the part of it that begins with the poll whose answer told the worker of it. "+
 			"%d flow runs of %g s, triggered to start at once, spread over %g s, the same moments for both workers, which run at the same time with Prefect's default settings (a poll every 10 s).",
 			dispatches, dispatchFlow.Seconds(), dispatchWindow.Seconds()),
 		table: comparison(
@@ -74,7 +75,6 @@ func (l *lab) dispatch(ctx context.Context, c *contender, moments []time.Duratio
 		mark := c.prefect.mark()
 		began := time.Now()
 		ids := make([]string, len(moments))
-		known := make(map[string]time.Time)
 		for i, moment := range moments {
 			if err := wait(ctx, time.Until(began.Add(moment))); err != nil {
 				return err
@@ -82,23 +82,21 @@ func (l *lab) dispatch(ctx context.Context, c *contender, moments []time.Duratio
 			if ids[i], err = l.schedule(ctx, deployment); err != nil {
 				return err
 			}
-			known[ids[i]] = time.Now()
 		}
 		runs, err := l.awaitCompleted(ctx, ids)
 		if err != nil {
 			return err
 		}
 		requests, _ := c.prefect.since(mark)
-		found, err = l.waitsOf(ctx, runs, known, requests)
+		found, err = l.waitsOf(ctx, runs, requests)
 		return err
 	})
 	return found, err
 }
 
-// waitsOf returns how long each flow run waited for its start. Known is when
-// Prefect had answered that there is one, by its id; requests are those of the
-// worker to Prefect meanwhile.
-func (l *lab) waitsOf(ctx context.Context, runs []flowRun, known map[string]time.Time, requests []request) (waits, error) {
+// waitsOf returns how long each flow run waited for its start; requests are
+// those of the worker to Prefect meanwhile.
+func (l *lab) waitsOf(ctx context.Context, runs []flowRun, requests []request) (waits, error) {
 	bodies, err := l.northflank.Bodies(ctx)
 	if err != nil {
 		return waits{}, err
@@ -115,12 +113,9 @@ func (l *lab) waitsOf(ctx context.Context, runs []flowRun, known map[string]time
 		if !ok {
 			return waits{}, fmt.Errorf("flow run %s: Northflank recorded no start of its job run %q", r.Name, r.jobRun())
 		}
-		polled := firstPoll(requests, known[r.ID])
-		if polled.IsZero() || polled.After(at) { // polled before we had the answer
-			polled = firstPoll(requests, r.Scheduled)
-		}
-		if polled.IsZero() || polled.After(at) {
-			return waits{}, fmt.Errorf("flow run %s was started at %s without a poll since %s", r.Name, at, r.Scheduled)
+		polled, ok := pollThatTold(requests, r.ID)
+		if !ok {
+			return waits{}, fmt.Errorf("flow run %s was started, but no poll told of it", r.Name)
 		}
 		found.all = append(found.all, at.Sub(r.Scheduled))
 		found.own = append(found.own, at.Sub(polled))
@@ -128,12 +123,13 @@ func (l *lab) waitsOf(ctx context.Context, runs []flowRun, known map[string]time
 	return found, nil
 }
 
-// firstPoll returns when the first poll after a time arrived, zero for never.
-func firstPoll(requests []request, after time.Time) time.Time {
+// pollThatTold returns when the first poll arrived whose answer holds a flow
+// run.
+func pollThatTold(requests []request, id string) (time.Time, bool) {
 	for _, q := range requests {
-		if isPoll(q) && q.at.After(after) {
-			return q.at
+		if strings.Contains(q.answer, id) {
+			return q.at, true
 		}
 	}
-	return time.Time{}
+	return time.Time{}, false
 }

@@ -15,27 +15,3 @@ func TestSpreadMoments(t *testing.T) {
 		}
 	}
 }
-
-func TestFirstPoll(t *testing.T) {
-	t.Parallel()
-	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
-	const poll = "/api/work_pools/p/get_scheduled_flow_runs"
-	requests := []request{{at(1), "POST", poll}, {at(3), "POST", "/api/logs/"}, {at(5), "POST", poll}, {at(9), "POST", poll}}
-	tests := []struct {
-		name  string
-		after time.Time
-		want  time.Time
-	}{
-		{"the next one", at(2), at(5)},
-		{"not one at the same time", at(5), at(9)},
-		{"none", at(9), time.Time{}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			if got := firstPoll(requests, tt.after); !got.Equal(tt.want) {
-				t.Errorf("firstPoll(after %s) = %s, want %s", tt.after, got, tt.want)
-			}
-		})
-	}
-}

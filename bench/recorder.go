@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +31,11 @@ type recorder struct {
 type request struct {
 	at           time.Time
 	method, path string
+	answer       string // of a poll; "" before it was answered, and for others
 }
+
+// number is the key of a request's place in seen, in its context.
+type number struct{}
 
 // startRecorder starts a recorder on a free loopback port.
 func startRecorder(target string) (*recorder, error) {
@@ -43,14 +49,20 @@ func startRecorder(target string) (*recorder, error) {
 	}
 	r := &recorder{url: "http://" + listener.Addr().String(), news: make(chan struct{})}
 	proxy := &httputil.ReverseProxy{
-		Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) },
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(to)
+			if isPoll(request{path: p.In.URL.Path}) {
+				p.Out.Header.Del("Accept-Encoding") // noteAnswer reads plain text
+			}
+		},
+		ModifyResponse: r.noteAnswer,
 		// Prefect's server closes connections that were idle for 5 s: ours close first.
-		Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Second},
+		Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Second, DisableCompression: true},
 		ErrorLog:  log.New(io.Discard, "", 0), // a worker that is stopped breaks its requests off
 	}
 	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		r.note(request{at: time.Now(), method: q.Method, path: q.URL.Path})
-		proxy.ServeHTTP(w, q)
+		n := r.note(request{at: time.Now(), method: q.Method, path: q.URL.Path})
+		proxy.ServeHTTP(w, q.WithContext(context.WithValue(q.Context(), number{}, n)))
 	})}
 	go func() { _ = r.server.Serve(listener) }() // ends by close
 	return r, nil
@@ -58,12 +70,29 @@ func startRecorder(target string) (*recorder, error) {
 
 func (r *recorder) close() error { return r.server.Close() }
 
-func (r *recorder) note(q request) {
+// note keeps a request and returns its number.
+func (r *recorder) note(q request) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = append(r.seen, q)
 	close(r.news)
 	r.news = make(chan struct{})
+	return len(r.seen) - 1
+}
+
+// noteAnswer keeps the answer of a poll.
+func (r *recorder) noteAnswer(response *http.Response) error {
+	n, ok := response.Request.Context().Value(number{}).(int)
+	if !ok || !isPoll(request{path: response.Request.URL.Path}) {
+		return nil
+	}
+	text, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	response.Body = io.NopCloser(bytes.NewReader(text))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[n].answer = string(text)
+	return err
 }
 
 // mark is the number of requests so far, to tell later ones from them.
@@ -78,7 +107,7 @@ func (r *recorder) mark() int {
 func (r *recorder) since(mark int) ([]request, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seen[mark:len(r.seen):len(r.seen)], r.news
+	return slices.Clone(r.seen[mark:]), r.news
 }
 
 // await returns the first request after a mark that is wanted.

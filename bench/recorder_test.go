@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -10,7 +12,7 @@ import (
 func TestRecorderTellsWhatPassed(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Answer", r.Method+" "+r.URL.Path)
+		fmt.Fprintf(w, "%s %s", r.Method, r.URL.Path)
 	}))
 	defer server.Close()
 	r, err := startRecorder(server.URL)
@@ -23,9 +25,9 @@ func TestRecorderTellsWhatPassed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		response.Body.Close()
-		if got, want := response.Header.Get("Answer"), "POST "+path; got != want {
-			t.Errorf("the server answered %q, want %q", got, want)
+		defer response.Body.Close()
+		if got, err := io.ReadAll(response.Body); string(got) != "POST "+path || err != nil {
+			t.Errorf("the server answered %q, %v, want the request", got, err)
 		}
 	}
 	const poll = "/api/work_pools/p/get_scheduled_flow_runs"
@@ -37,8 +39,15 @@ func TestRecorderTellsWhatPassed(t *testing.T) {
 	if err != nil || found.path != poll || found.at.Before(before) {
 		t.Errorf("await(isPoll) = %+v, %v, want the poll after the mark", found, err)
 	}
-	if later, _ := r.since(mark); len(later) != 2 || count(later, isPoll) != 1 {
-		t.Errorf("since(mark) = %+v, want two requests, one of them a poll", later)
+	later, _ := r.since(mark)
+	if len(later) != 2 || count(later, isPoll) != 1 || later[0].answer != "" || later[1].answer != "POST "+poll {
+		t.Errorf("since(mark) = %+v, want two requests, the second a poll with its answer", later)
+	}
+	if at, ok := pollThatTold(later, "scheduled_flow"); !ok || at != later[1].at {
+		t.Errorf("pollThatTold = %s, %t, want the poll at %s", at, ok, later[1].at)
+	}
+	if at, ok := pollThatTold(later, "another"); ok {
+		t.Errorf("pollThatTold of what no answer holds = %s, want none", at)
 	}
 	if err := r.awaitQuiet(t.Context(), time.Millisecond); err != nil {
 		t.Errorf("awaitQuiet: %v", err)
