@@ -23,7 +23,7 @@ func (w *Worker) act(ctx context.Context, row tracked, d decision) error {
 	case doHandBack:
 		return w.handBack(ctx, row, handBackNow)
 	case doRetry:
-		return w.handBack(ctx, row, w.handBackForRetry(row))
+		return w.handBack(ctx, row, w.handBackForRetry(row, d.why))
 	case doAbort:
 		return w.abort(ctx, row, d.why)
 	case doEvidence:
@@ -50,6 +50,7 @@ func (w *Worker) confirm(ctx context.Context, row tracked) error {
 	w.table.update(row.id, func(t *tracked) {
 		t.runID, t.view.start, t.view.container, t.view.sightings = run, started, unseen, 0
 	})
+	signal(w.sweepNow) // there is a job run to plan for
 	return w.savePID(ctx, row.id, row.job, run)
 }
 
@@ -76,12 +77,12 @@ type handingBack struct {
 var handBackNow = handingBack{state: "Scheduled", message: "Nothing was started on Northflank: any worker may take this flow run.", attempt: -1}
 
 // handBackForRetry counts a start that failed before the flow began.
-func (w *Worker) handBackForRetry(row tracked) handingBack {
+func (w *Worker) handBackForRetry(row tracked, why reason) handingBack {
 	p := row.view.policy
 	delay := min(w.Timing.RetryDelay<<min(p.attempt, 10), 10*time.Minute)
 	return handingBack{
 		state: stateNameRetry, delay: delay, attempt: p.attempt + 1,
-		message: fmt.Sprintf("%s\nStarting again in %s (start %d of %d).", whatHappened(row, whyEnded), delay, p.attempt+2, p.retries+1),
+		message: fmt.Sprintf("%s\nStarting again in %s (start %d of %d).", whatHappened(row, why), delay, p.attempt+2, p.retries+1),
 	}
 }
 

@@ -278,13 +278,7 @@ func (s *submission) tryStart(ctx context.Context) error {
 	if err := s.writeIntent(ctx); err != nil {
 		return err
 	}
-	if !time.Now().Before(leaseEnds) {
-		return fmt.Errorf("writing the intent took longer than %s", s.Timing.StartLease)
-	}
-	if err := s.mayStart(); err != nil {
-		return err
-	}
-	return s.startRun(ctx, requests[lane])
+	return s.startRun(ctx, requests[lane], leaseEnds)
 }
 
 // ensureJob makes sure that the job exists as rendered. Repeating is harmless.
@@ -352,17 +346,17 @@ func (s *submission) writeIntent(ctx context.Context) error {
 
 // startRun asks Northflank for the job run. Whether it may have been started is
 // known from here on only by looking.
-func (s *submission) startRun(ctx context.Context, request northflank.JobRequest) error {
+func (s *submission) startRun(ctx context.Context, request northflank.JobRequest, leaseEnds time.Time) error {
 	fr, key := s.flowRun, s.key
 	s.table.update(fr.ID, func(t *tracked) {
 		t.view.start, t.view.intentAt = unconfirmed, time.Now()
 	})
-	run, err := s.place.client.StartRun(ctx, key.project, key.id, s.prepared.Spec.Run)
+	run, err := s.askForRun(ctx, leaseEnds)
 	if errors.Is(err, northflank.ErrNotFound) && !northflank.MayHaveHappened(err) {
 		// Somebody deleted the job. Nothing was started: make it again, once.
 		s.table.changeJob(key, func(j *job) { j.exists = false })
 		if err = s.ensureJob(ctx, request); err == nil {
-			run, err = s.place.client.StartRun(ctx, key.project, key.id, s.prepared.Spec.Run)
+			run, err = s.askForRun(ctx, leaseEnds)
 		}
 	}
 	switch {
@@ -376,6 +370,28 @@ func (s *submission) startRun(ctx context.Context, request northflank.JobRequest
 	s.table.update(fr.ID, func(t *tracked) { t.view.start = notStarted })
 	return s.refuseOrCrash(ctx, err, fmt.Sprintf("start a job run of job %q", key.id))
 }
+
+// askForRun sends the start, if the lease still allows it. Tries that provably
+// never left are repeated within the lease, and the last is cut off one request
+// timeout after it: from then on no start can take effect any more.
+func (s *submission) askForRun(ctx context.Context, leaseEnds time.Time) (northflank.StartedRun, error) {
+	if !time.Now().Before(leaseEnds) {
+		return northflank.StartedRun{}, errLeaseEnded
+	}
+	if err := s.mayStart(); err != nil {
+		return northflank.StartedRun{}, err
+	}
+	ctx, cancel := context.WithDeadline(ctx, leaseEnds.Add(startTimeout))
+	defer cancel()
+	return s.place.client.StartRun(ctx, s.key.project, s.key.id, s.prepared.Spec.Run)
+}
+
+// errLeaseEnded: writing the intent, or asking, took too long.
+var errLeaseEnded = errors.New("the right to start the flow run ended before Northflank could be asked")
+
+// startTimeout is how long a start may go on after its lease: one request of
+// Northflank's client.
+const startTimeout = 30 * time.Second
 
 // record keeps the job run's id: here, and in Prefect.
 func (s *submission) record(ctx context.Context, run northflank.StartedRun) {
@@ -399,6 +415,7 @@ func (s *submission) record(ctx context.Context, run northflank.StartedRun) {
 func isRefusal(err error) bool {
 	for _, target := range []error{
 		northflank.ErrUnauthorized, northflank.ErrForbidden, northflank.ErrRateLimited, northflank.ErrBudgetSpent,
+		context.DeadlineExceeded,
 	} {
 		if errors.Is(err, target) {
 			return true
@@ -415,7 +432,7 @@ func isRefusal(err error) bool {
 // that nothing was started: a fault of the platform gives the flow run back, a
 // fault of the flow run ends it.
 func (s *submission) refuseOrCrash(ctx context.Context, err error, doing string) error {
-	if isRefusal(err) || errors.Is(err, context.Canceled) {
+	if isRefusal(err) || errors.Is(err, context.Canceled) || errors.Is(err, errLeaseEnded) || errors.Is(err, errFenced) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	s.crash(ctx, fmt.Sprintf("Failed to submit flow run to infrastructure: %s: %s", doing, messageOf(err)))

@@ -22,28 +22,34 @@ const (
 	dropAnswer event = "drop"        // effect, but no answer; the worker lives on
 )
 
-// boundary stands between a worker and both of its APIs, and counts the
-// requests that it makes of either.
+// victim is the name of the worker whose requests are counted.
+const victim = "w1"
+
+// boundary stands between the workers of a scene and both of their APIs, and
+// counts the requests that the victim makes of either.
 type boundary struct {
-	t     *testing.T
-	at    int // the request, from 1, at which it happens
-	what  event
-	kill  func() // kills the worker
-	sites map[string]*httptest.Server
+	t    *testing.T
+	at   int // the request, from 1, at which it happens
+	what event
+	kill func() // kills the worker
+
+	prefectURL, northflankURL string // for the workers
 
 	mu    sync.Mutex
 	seen  int
 	route string // of the request at which it happened
 }
 
-// newBoundary returns the boundary and the addresses that the worker is to use.
-func newBoundary(t *testing.T, at int, what event) *boundary {
-	return &boundary{t: t, at: at, what: what, sites: map[string]*httptest.Server{}}
+func newBoundary(t *testing.T, northflank string, at int, what event) *boundary {
+	b := &boundary{t: t, at: at, what: what}
+	b.prefectURL = b.before(server.APIURL, "X-Prefect-Worker-Name")
+	b.northflankURL = b.before(northflank, "User-Agent")
+	return b
 }
 
-// before gives the address of a stand-in for target, whose requests are counted
-// when counts says that they are the worker's.
-func (b *boundary) before(target string, counts func(*http.Request) bool) string {
+// before gives the address of a stand-in for target; header names the worker
+// that makes a request.
+func (b *boundary) before(target, header string) string {
 	u, err := url.Parse(target)
 	if err != nil {
 		b.t.Fatal(err)
@@ -56,7 +62,7 @@ func (b *boundary) before(target string, counts func(*http.Request) bool) string
 		},
 	}
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !counts(r) {
+		if r.Header.Get(header) != victim {
 			proxy.ServeHTTP(w, r)
 			return
 		}
@@ -76,7 +82,6 @@ func (b *boundary) before(target string, counts func(*http.Request) bool) string
 		}
 	}))
 	b.t.Cleanup(site.Close)
-	b.sites[target] = site
 	return site.URL + u.Path
 }
 

@@ -101,17 +101,11 @@ func (s *scene) schedule(n int) (ids []string) {
 	return ids
 }
 
-// start starts a worker process behind b (nil: in front of the APIs themselves).
+// start starts a worker process behind b.
 func (s *scene) start(name string, b *boundary) *exec.Cmd {
 	s.Helper()
-	prefectURL, northflankURL := server.APIURL, s.url
-	if b != nil {
-		isWorker := func(r *http.Request) bool { return r.Header.Get("X-Prefect-Worker-Name") != "" }
-		prefectURL = b.before(server.APIURL, isWorker)
-		northflankURL = b.before(s.url, func(*http.Request) bool { return true })
-	}
 	config, err := json.Marshal(workerConfig{
-		Name: name, Pool: s.pool, NorthflankURL: northflankURL, Token: emulator.DefaultToken, Timing: quick,
+		Name: name, Pool: s.pool, NorthflankURL: b.northflankURL, Token: emulator.DefaultToken, Timing: quick,
 	})
 	if err != nil {
 		s.Fatal(err)
@@ -121,7 +115,7 @@ func (s *scene) start(name string, b *boundary) *exec.Cmd {
 		s.Fatal(err)
 	}
 	cmd := exec.CommandContext(s.Context(), self)
-	cmd.Env = append(os.Environ(), roleVariable+"=worker", configVariable+"="+string(config), "PREFECT_API_URL="+prefectURL, "PREFECT_HOME="+s.TempDir())
+	cmd.Env = append(os.Environ(), roleVariable+"=worker", configVariable+"="+string(config), "PREFECT_API_URL="+b.prefectURL, "PREFECT_HOME="+s.TempDir())
 	log := filepath.Join(s.TempDir(), "worker.log")
 	file, err := os.Create(log)
 	if err != nil {
@@ -283,7 +277,7 @@ func countRequests(t *testing.T) int {
 	t.Helper()
 	s := newScene(t)
 	ids := s.schedule(flowRuns())
-	b := newBoundary(t, 0, nothing)
+	b := newBoundary(t, s.url, 0, nothing)
 	cmd := s.start("w1", b)
 	s.settle(ids, 2*time.Minute)
 	_ = cmd.Process.Kill()
@@ -294,7 +288,7 @@ func countRequests(t *testing.T) int {
 func killAt(t *testing.T, k int, what event, who succession) {
 	s := newScene(t)
 	ids := s.schedule(flowRuns())
-	b := newBoundary(t, k, what)
+	b := newBoundary(t, s.url, k, what)
 	var victim *exec.Cmd
 	killed := make(chan struct{})
 	started := make(chan struct{})
@@ -304,7 +298,7 @@ func killAt(t *testing.T, k int, what event, who succession) {
 		close(killed)
 	}
 	if who == twoLive {
-		s.start("w2", nil)
+		s.start("w2", b)
 	}
 	victim = s.start("w1", b)
 	close(started)
@@ -317,9 +311,9 @@ func killAt(t *testing.T, k int, what event, who succession) {
 		}
 		switch who {
 		case sameName:
-			s.start("w1", nil)
+			s.start("w1", b)
 		case otherName:
-			s.start("w3", nil)
+			s.start("w3", b)
 		}
 	}
 	s.settle(ids, 3*time.Minute)

@@ -59,9 +59,9 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	w, err := worker.New(worker.Options{
-		Prefect: client, Settings: settings, Accounts: northflank.NewAccounts(northflank.Options{Logger: log}),
+		Prefect: client, Settings: settings, Accounts: northflank.NewAccounts(northflank.Options{Logger: log, UserAgent: c.Name}),
 		Account: jobspec.Account{BaseURL: c.NorthflankURL, Token: secret.New(c.Token)},
-		Name:    c.Name, Pool: c.Pool, CreatePool: true, Prefetch: time.Second, Heartbeat: time.Second, Query: time.Second / 2,
+		Name:    c.Name, Pool: c.Pool, CreatePool: true, Prefetch: time.Second, Heartbeat: 3 * time.Second, Query: time.Second / 2,
 		Timing: c.Timing, Logger: log, Out: os.Stderr,
 	})
 	if err != nil {
