@@ -527,7 +527,7 @@ func (s *simulation) checkRun(run *simRun) {
 
 // histories is how many histories `go test` draws; SIMULATE=full draws 10,000,
 // SIM_HISTORIES any number, and SIM_SEED replays one with the workers' logs.
-const histories = 1500
+const histories = 1000
 
 func TestRandomHistories(t *testing.T) {
 	t.Parallel()

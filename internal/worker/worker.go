@@ -135,11 +135,11 @@ var errDone = errors.New("done")
 // Run serves the pool until ctx ends, and returns nil then. Flow runs that are
 // under way live on: the next worker of the pool carries on with them.
 func (w *Worker) Run(ctx context.Context) error {
-	if err := w.setUp(ctx); err != nil {
+	if err := w.setUp(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	fmt.Fprintf(w.Out, "Worker '%s' started!\n", w.Name)
-	w.log.InfoContext(ctx, "worker started", "worker", w.Name)
+	w.log.DebugContext(ctx, "worker started", "worker", w.Name)
 	started := w.events.emit("prefect.worker.started", []map[string]string{poolRelated(w.currentPool())}, "")
 
 	// Work that must not break off half-way at a stop gets some more time.
@@ -156,7 +156,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.events.emit("prefect.worker.stopped", []map[string]string{poolRelated(w.currentPool())}, started)
 	w.lastWords(ctx)
 	fmt.Fprintf(w.Out, "Worker '%s' stopped!\n", w.Name)
-	w.log.InfoContext(ctx, "worker stopped", "worker", w.Name, "flow_runs_left_running", w.table.size())
+	if n := w.table.size(); n > 0 {
+		w.log.InfoContext(ctx, "flow runs live on without this worker: the next one carries on with them", "flow_runs", n)
+	}
 	return err
 }
 
