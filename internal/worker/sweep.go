@@ -168,17 +168,17 @@ type findings struct {
 func (w *Worker) look(ctx context.Context, key jobKey, rows []tracked) (findings, error) {
 	f := findings{runs: map[string]northflank.JobRun{}, missing: map[string]bool{}}
 	wanted := map[string]bool{}
-	var since time.Time // job runs from here on may be strangers
+	var intent time.Time // the earliest of unconfirmed starts
 	for _, t := range rows {
 		switch {
 		case t.view.start == unconfirmed:
-			since, f.counted = earliest(since, startedSince(key.client, t.view.intentAt)), true
+			intent, f.counted = earliest(intent, t.view.intentAt), true
 		case t.runID != "":
 			wanted[t.runID] = true
 		}
 	}
 	if len(wanted) > 1 || f.counted {
-		if err := w.list(ctx, key, wanted, since, &f); err != nil {
+		if err := w.list(ctx, key, wanted, intent, &f); err != nil {
 			return f, err
 		}
 	}
@@ -215,8 +215,9 @@ func startedSince(client *northflank.Client, intent time.Time) time.Time {
 // list pages through the job's runs until all wanted ones were seen. What is
 // found leaves wanted. Northflank does not tell the order: only where the pages
 // show that newest come first is an old run a reason to stop.
-func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, since time.Time, f *findings) error {
+func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, intent time.Time, f *findings) error {
 	var candidates []northflank.JobRun
+	bound := intent.Add(-clockSlack)
 	falling, rising, last, n := false, false, time.Time{}, 0
 	for run, err := range key.client.ListRuns(ctx, key.project, key.id) {
 		if errors.Is(err, northflank.ErrNotFound) {
@@ -230,13 +231,13 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, s
 			f.runs[run.ID] = run
 			delete(wanted, run.ID)
 		}
-		if f.counted && !run.StartedAt.Before(since) {
+		if f.counted && !run.StartedAt.Before(bound) {
 			candidates = append(candidates, run)
 		}
 		falling = falling || n > 1 && run.StartedAt.Before(last)
 		rising = rising || n > 1 && run.StartedAt.After(last)
 		last = run.StartedAt
-		past := !f.counted || falling && !rising && run.StartedAt.Before(since)
+		past := !f.counted || falling && !rising && run.StartedAt.Before(bound)
 		if len(wanted) == 0 && past || n >= maxSweepRuns {
 			break
 		}
@@ -244,6 +245,9 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, s
 	if !f.counted {
 		return nil
 	}
+	// Only now is Northflank's clock known for sure: it has just answered.
+	since := startedSince(key.client, intent)
+	candidates = slices.DeleteFunc(candidates, func(run northflank.JobRun) bool { return run.StartedAt.Before(since) })
 	strangers, err := w.strangersAmong(ctx, key, candidates, since)
 	f.strangers = strangers
 	return err
