@@ -34,6 +34,7 @@ type Stack struct {
 
 	mu        sync.Mutex
 	processes []*Process // guarded by mu; in the order of their start
+	folders   []string   // guarded by mu; outside the stack's own, removed at the end
 }
 
 // ErrInUse: another process holds a stack in the folder.
@@ -192,12 +193,15 @@ func (s *Stack) furnish(cmd *exec.Cmd, spec ProcessSpec) {
 // The files in it stay.
 func (s *Stack) Close() error {
 	s.mu.Lock()
-	processes := s.processes
-	s.processes = nil
+	processes, folders := s.processes, s.folders
+	s.processes, s.folders = nil, nil
 	s.mu.Unlock()
 	var errs []error
 	for i := len(processes) - 1; i >= 0; i-- {
 		errs = append(errs, processes[i].Stop(defaultGrace))
+	}
+	for _, folder := range folders {
+		errs = append(errs, os.RemoveAll(folder))
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }
