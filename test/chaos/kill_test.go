@@ -3,9 +3,7 @@
 package chaos
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,17 +19,8 @@ import (
 
 	"github.com/northflank/prefect-northflank/internal/emulator"
 	"github.com/northflank/prefect-northflank/internal/localstack"
-	"github.com/northflank/prefect-northflank/internal/worker"
+	"github.com/northflank/prefect-northflank/internal/testkit/standin"
 )
-
-// quick are waits short enough for a test, in the product's proportions.
-var quick = worker.Timing{
-	StartLease: 4 * time.Second, StartSettle: 12 * time.Second, ListLag: 4 * time.Second,
-	StartLooks: []time.Duration{time.Second, 3 * time.Second, 7 * time.Second},
-	Relook:     time.Second, LateReport: 2 * time.Second, CancelGrace: 3 * time.Second, LingerNote: 2 * time.Second,
-	UnownedAge: 5 * time.Second, JobIdle: 3 * time.Second, Janitor: 4 * time.Second, RetryDelay: time.Second,
-	SweepMin: time.Second, SweepMax: 2 * time.Second,
-}
 
 // scene is a work pool, a local Northflank and its flow runs.
 type scene struct {
@@ -90,11 +79,11 @@ func (s *scene) schedule(n int) (ids []string) {
 	flow := call[object](s, http.MethodPost, "/flows/", map[string]any{"name": s.pool})
 	deployment := call[object](s, http.MethodPost, "/deployments/", map[string]any{
 		"name": s.pool, "flow_id": flow.ID, "work_pool_name": s.pool, "entrypoint": "flows.py:f", "enforce_parameter_schema": false,
-		"job_variables": map[string]any{"project_id": "chaos", "env": map[string]any{"CHAOS_LEDGER": s.ledger}},
+		"job_variables": map[string]any{"project_id": "chaos", "env": map[string]any{standin.LedgerVariable: s.ledger}},
 	})
 	for i := range n {
 		run := call[object](s, http.MethodPost, "/deployments/"+deployment.ID+"/create_flow_run", map[string]any{
-			"parameters": map[string]any{"seconds": 1 + i%4},
+			"parameters": standin.Flow{Seconds: float64(1 + i%4)},
 		})
 		ids = append(ids, run.ID)
 	}
@@ -104,9 +93,9 @@ func (s *scene) schedule(n int) (ids []string) {
 // start starts a worker process behind b.
 func (s *scene) start(name string, b *boundary) *exec.Cmd {
 	s.Helper()
-	config, err := json.Marshal(workerConfig{
-		Name: name, Pool: s.pool, NorthflankURL: b.northflankURL, Token: emulator.DefaultToken, Timing: quick,
-	})
+	environ, err := standin.Worker{
+		Name: name, Pool: s.pool, NorthflankURL: b.northflankURL, Token: emulator.DefaultToken, Timing: standin.Quick(),
+	}.Environ()
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -115,7 +104,10 @@ func (s *scene) start(name string, b *boundary) *exec.Cmd {
 		s.Fatal(err)
 	}
 	cmd := exec.CommandContext(s.Context(), self)
-	cmd.Env = append(os.Environ(), roleVariable+"=worker", configVariable+"="+string(config), "PREFECT_API_URL="+b.prefectURL, "PREFECT_HOME="+s.TempDir())
+	cmd.Env = append(os.Environ(), "PREFECT_API_URL="+b.prefectURL, "PREFECT_HOME="+s.TempDir())
+	for variable, value := range environ {
+		cmd.Env = append(cmd.Env, variable+"="+value)
+	}
 	log := filepath.Join(s.TempDir(), "worker.log")
 	file, err := os.Create(log)
 	if err != nil {
@@ -195,18 +187,13 @@ func (s *scene) left(ids []string) string {
 
 func (s *scene) checkLedger(ids []string) {
 	s.Helper()
-	file, err := os.Open(s.ledger)
+	executed, err := standin.ReadLedger(s.ledger)
 	if err != nil {
 		s.Fatal(err)
 	}
-	defer file.Close()
-	executed := map[string]int{}
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		executed[lines.Text()]++
-	}
 	for _, id := range ids {
-		if executed[id] != 1 {
-			s.Errorf("flow run %s was executed %d times", id, executed[id])
+		if n := len(executed[id]); n != 1 {
+			s.Errorf("flow run %s was executed %d times", id, n)
 		}
 		delete(executed, id)
 	}

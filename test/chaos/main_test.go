@@ -2,15 +2,15 @@
 
 // Package chaos holds the tests in which a worker is killed at a request, or an
 // answer of one is dropped, in front of a real Prefect server and the local
-// Northflank. Flow runs are executed by a small stand-in for Prefect's own
-// program, so that hundreds of them run in minutes: it proposes Running, writes
-// one line into a ledger, sleeps, and proposes Completed.
+// Northflank. Flow runs are executed by the stand-in for Prefect's own program
+// (internal/testkit/standin), so that hundreds of them run in minutes.
 //
 // `go test` takes a sample of all requests; CHAOS=all takes every one.
 package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,22 +19,14 @@ import (
 	"testing"
 
 	"github.com/northflank/prefect-northflank/internal/localstack"
+	"github.com/northflank/prefect-northflank/internal/testkit/standin"
 )
-
-const roleVariable = "CHAOS_ROLE"
 
 // server is the Prefect server that all tests share.
 var server *localstack.Prefect
 
-// TestMain is three programs: the tests, the worker that they kill, and, under
-// the name prefect, the flow runs' program.
 func TestMain(m *testing.M) {
-	switch {
-	case filepath.Base(os.Args[0]) == "prefect":
-		os.Exit(runFlow())
-	case os.Getenv(roleVariable) == "worker":
-		os.Exit(runWorker())
-	}
+	standin.Main() // the worker that the tests kill, and the flow runs' program
 	status, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -61,7 +53,11 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer stack.Close()
-	if server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect"}); err != nil {
+	env, err := stack.StartPostgres(ctx, "postgres")
+	if err != nil && !errors.Is(err, localstack.ErrNoPostgres) {
+		return 0, err
+	}
+	if server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: env}); err != nil {
 		return 0, err
 	}
 	// Job runs find the stand-in where they would find Prefect's program.
@@ -70,11 +66,7 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(bin)
-	self, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	if err := os.Symlink(self, filepath.Join(bin, "prefect")); err != nil {
+	if err := standin.Install(bin); err != nil {
 		return 0, err
 	}
 	if err := os.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH")); err != nil {

@@ -20,18 +20,19 @@ const anything = "*"
 // may be imported by all but the emulator. A new package is entered here with
 // the question that it answers in its package comment.
 var mayImport = map[string][]string{
-	"cmd/prefect-northflank": {"internal/cli"},
-	"internal/cli":           {anything},
-	"internal/worker":        {"internal/prefect", "internal/northflank", "internal/jobspec"},
-	"internal/jobspec":       {"internal/northflank"},
-	"internal/prefect":       {},
-	"internal/northflank":    {},
-	"internal/status":        {},
-	"internal/secret":        {},
-	"internal/localstack":    {},
-	"internal/testkit":       {anything},
-	"demo":                   {"internal/localstack"},
-	"bench":                  {"internal/localstack"},
+	"cmd/prefect-northflank":   {"internal/cli"},
+	"internal/cli":             {anything},
+	"internal/worker":          {"internal/prefect", "internal/northflank", "internal/jobspec"},
+	"internal/jobspec":         {"internal/northflank"},
+	"internal/prefect":         {},
+	"internal/northflank":      {},
+	"internal/status":          {},
+	"internal/secret":          {},
+	"internal/localstack":      {},
+	"internal/testkit":         {anything},
+	"internal/testkit/standin": {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
+	"demo":                     {"internal/localstack"},
+	"bench":                    {"internal/localstack"},
 
 	// Never northflank: one misreading of the API must not sit on both sides.
 	"internal/emulator": {},
@@ -75,7 +76,7 @@ func judge(name string, allowed []string, imported string) string {
 	switch {
 	case imported == "" || imported == name:
 		return ""
-	case imported == "internal/testkit" && name != "internal/testkit":
+	case isTestkit(imported) && !isTestkit(name):
 		return "test helpers are for tests alone"
 	case imported == "internal/secret" && name != "internal/emulator":
 		return ""
@@ -84,6 +85,10 @@ func judge(name string, allowed []string, imported string) string {
 	default:
 		return "not one of " + strings.Join(append(allowed, "nothing else of ours"), ", ")
 	}
+}
+
+func isTestkit(name string) bool {
+	return name == "internal/testkit" || strings.HasPrefix(name, "internal/testkit/")
 }
 
 func TestJudge(t *testing.T) {
@@ -99,6 +104,7 @@ func TestJudge(t *testing.T) {
 		{"the emulator and secret", "internal/emulator", "internal/secret", false},
 		{"secret anywhere else", "internal/northflank", "internal/secret", true},
 		{"test helpers in the program", "internal/cli", "internal/testkit", false},
+		{"test programs in the program", "internal/cli", "internal/testkit/standin", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
