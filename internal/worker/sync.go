@@ -52,21 +52,36 @@ func (w *Worker) syncLoop(ctx context.Context) error {
 	return nil
 }
 
-// sync reads the pool (making it if allowed), sends a heartbeat and reads who
-// else serves the pool. Once the pool is known the heartbeat goes first: others
-// take over from a worker that Prefect has not heard of for three intervals.
+// sync sends a heartbeat, reads the pool (making it if allowed) and reads who else
+// serves it. Once the pool is known the heartbeat goes first: others take over
+// from a worker that Prefect has not heard of for three intervals. Before that
+// all go at once, to be ready soon.
 func (w *Worker) sync(ctx context.Context) error {
-	if w.currentPool().ID != "" {
+	known := w.currentPool().ID != ""
+	if known {
 		if err := w.heartbeat(ctx); err != nil {
 			return err
 		}
 	}
+	var pool prefect.WorkPool
+	var missed error // the pool may have had to be made first
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.checkServerVersion(gctx) })
-	var pool prefect.WorkPool
 	g.Go(func() (err error) {
 		pool, err = w.readPool(gctx)
 		return err
+	})
+	g.Go(func() error {
+		if !known {
+			missed = w.heartbeat(gctx)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := w.readPeers(gctx); err != nil && !errors.Is(err, prefect.ErrNotFound) {
+			return err
+		}
+		return nil
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -74,16 +89,15 @@ func (w *Worker) sync(ctx context.Context) error {
 	if pool.ID == "" {
 		return nil // missing, and not to be made
 	}
-	w.mu.Lock()
-	first := w.pool.ID == ""
-	w.pool = pool
-	w.mu.Unlock()
-	if first {
+	if missed != nil {
 		if err := w.heartbeat(ctx); err != nil {
 			return err
 		}
 	}
-	return w.readPeers(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pool = pool
+	return nil
 }
 
 func (w *Worker) heartbeat(ctx context.Context) error {
