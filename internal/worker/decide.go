@@ -57,6 +57,7 @@ type view struct {
 	abortedAt  time.Time // newest acknowledged abort; zero: none
 	aborts     int
 	lingerNote bool      // the flow run's log already tells that its container lives on
+	streamed   bool      // the output of the ended container has been forwarded, as far as it can be had
 	evidence   *evidence // why it failed; nil: not gathered
 
 	policy policy
@@ -65,6 +66,7 @@ type view struct {
 // policy is what the flow run's job variables and the worker's timing allow.
 type policy struct {
 	ownCommand   bool          // the container runs a command of the user's, which need not report to Prefect
+	stream       bool          // the container's output is forwarded into the flow run's log
 	attempt      int           // starts before this one, 0 for the first
 	retries      int           // starts allowed after the first, for failures before the flow began
 	startTimeout time.Duration // longest wait for the flow to begin; 0: no limit
@@ -310,6 +312,9 @@ func (v view) afterAbort(now time.Time) decision {
 func decideEnded(now time.Time, v view, why reason) decision {
 	t := v.policy.timing
 	if v.over() {
+		if given := v.since.Add(streamPatience); v.policy.stream && !v.streamed && v.state.Terminal() && !v.gone && now.Before(given) {
+			return decision{wakeAt: given} // the last lines are on their way
+		}
 		return decision{action: doRelease, why: why}
 	}
 	if v.odd && v.sightings < 2 {

@@ -44,6 +44,7 @@ func since(ago time.Duration) func(*view) { return func(v *view) { v.stateSince 
 func gone(v *view)                        { v.gone = true }
 func superseded(v *view)                  { v.superseded = true }
 func began(v *view)                       { v.began = true }
+func streaming(v *view)                   { v.policy.stream = true }
 func found(e evidence) func(*view)        { return func(v *view) { v.evidence = &e } }
 func aborted(ago time.Duration) func(*view) {
 	return func(v *view) { v.abortedAt, v.aborts = t0.Add(-ago), 1 }
@@ -71,6 +72,9 @@ func TestDecide(t *testing.T) {
 		{"run started, pid not written", aView(prefect.StatePending, started, func(v *view) { v.pidSaved = false }), doSavePID},
 		{"pid written, container comes up", aView(prefect.StatePending, started), doNothing},
 		{"terminal proposed, worker gone", aView(prefect.StateCompleted, started, container(ended, success, 0)), doRelease},
+		{"ended, its last lines on their way", aView(prefect.StateCompleted, started, container(ended, success, time.Second), streaming), doNothing},
+		{"ended, all its lines forwarded", aView(prefect.StateCompleted, started, container(ended, success, time.Second), streaming, func(v *view) { v.streamed = true }), doRelease},
+		{"ended, its last lines never came", aView(prefect.StateCompleted, started, container(ended, success, time.Minute), streaming), doRelease},
 		{"job deleted", aView(prefect.StateRunning, started, container(absent, "", long), func(v *view) { v.sightings = 2 }, func(v *view) { v.readAt = t0 }), doCrash},
 
 		// Nothing was started.

@@ -51,6 +51,8 @@ func (w *Worker) gatherEvidence(ctx context.Context, row tracked) error {
 	e.lines = row.scrubbed(lines)
 	if len(e.lines) > 0 && !row.view.began {
 		e.neverRan = false
+	}
+	if len(e.lines) > 0 && !row.view.began && !row.view.policy.stream {
 		w.flowLogs.add(row.id, levelInfo, "The last %d lines of the container's output:", len(e.lines))
 		for _, line := range e.lines {
 			w.flowLogs.add(row.id, levelInfo, "%s", line)

@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	streamTick    = time.Second
-	streamTail    = 5 * time.Second // the last lines arrive this long after a job run's end
-	streamHistory = 1000            // lines asked for at a (re)connect
-	recentLines   = 5000            // remembered to drop what a reconnect repeats
+	streamTick     = time.Second
+	streamTail     = 5 * time.Second // the last lines arrive this long after a job run's end, on an open socket
+	streamPatience = time.Minute     // longest wait for them
+	streamHistory  = 1000            // lines asked for at a (re)connect
+	recentLines    = 5000            // remembered to drop what a reconnect repeats
 )
 
 // streams forwards the output of containers into their flow runs' logs, for
@@ -38,6 +39,7 @@ type stream struct {
 	recent map[lineKey]bool
 	order  []lineKey // of recent, oldest first
 	last   time.Time // newest line seen
+	up     time.Time // when the socket was opened; zero while there is none
 }
 
 // streamed is a flow run whose output is forwarded.
@@ -57,8 +59,8 @@ type lineKey struct {
 func (s *streams) run(ctx context.Context) error {
 	defer s.tasks.Wait()
 	for sleep(ctx, streamTick) {
-		wanted := s.wanted(time.Now())
 		s.mu.Lock()
+		wanted := s.wanted(time.Now())
 		for key, owners := range wanted {
 			st := s.jobs[key]
 			if st == nil {
@@ -82,26 +84,45 @@ func (s *streams) run(ctx context.Context) error {
 	return nil
 }
 
-// wanted lists, by job, the job runs whose output is forwarded now.
+// wanted lists, by job, the job runs whose output is forwarded now. It notes of
+// which all has arrived. Called with mu held.
 func (s *streams) wanted(now time.Time) map[jobKey]map[string]streamed {
+	defer s.w.table.wake()
 	s.w.table.mu.Lock()
 	defer s.w.table.mu.Unlock()
 	out := map[jobKey]map[string]streamed{}
 	for _, t := range s.w.table.rows {
 		spec := t.spec()
-		if spec == nil || !spec.Stream || t.client == nil || t.view.start != started {
-			continue
-		}
-		if t.view.container == ended && now.Sub(t.view.since) > streamTail {
+		if spec == nil || !spec.Stream || t.client == nil || t.view.start != started || t.view.streamed {
 			continue
 		}
 		key := t.key()
+		if up := s.jobs[key].openSince(); t.view.container == ended && !up.IsZero() && now.Sub(latest(up, t.view.since)) >= streamTail {
+			t.view.streamed = true
+			continue
+		}
 		if out[key] == nil {
 			out[key] = map[string]streamed{}
 		}
 		out[key][t.runID] = streamed{flowRunID: t.id, runName: t.jobRun.Name, scrub: secret.NewScrubber(spec.Secrets...)}
 	}
 	return out
+}
+
+// openSince returns the time since when the socket is open; zero when it is not.
+func (st *stream) openSince() time.Time {
+	if st == nil {
+		return time.Time{}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.up
+}
+
+func (st *stream) setUp(at time.Time) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.up = at
 }
 
 // follow keeps one job's socket open. It reconnects from the newest line seen,
@@ -113,9 +134,11 @@ func (s *streams) follow(ctx context.Context, key jobKey, st *stream) {
 		from := latest(began, st.last)
 		st.mu.Unlock()
 		opened := time.Now()
+		st.setUp(opened)
 		err := key.client.TailLogs(northflank.WithClass(ctx, northflank.ClassEvidence), key.project, key.id,
 			northflank.TailQuery{Start: from, LineLimit: streamHistory},
 			func(lines []northflank.LogLine) { s.forward(ctx, key, st, lines) })
+		st.setUp(time.Time{})
 		if ctx.Err() != nil {
 			return
 		}

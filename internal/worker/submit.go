@@ -239,7 +239,7 @@ func (s *submission) tellSubmitted(ctx context.Context) {
 // policyOf reads the policy from a spec.
 func policyOf(spec *jobspec.Spec, attempt int, timing Timing) policy {
 	p := policy{
-		ownCommand: ownCommand(spec.Run), attempt: attempt, retries: spec.StartRetries,
+		ownCommand: ownCommand(spec.Run), stream: spec.Stream, attempt: attempt, retries: spec.StartRetries,
 		startTimeout: spec.StartTimeout, linger: spec.LingerTimeout, killGrace: spec.GracePeriod, timing: timing,
 	}
 	if p.startTimeout == jobspec.NoTimeout {
