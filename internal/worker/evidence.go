@@ -35,11 +35,13 @@ func (w *Worker) gatherEvidence(ctx context.Context, row tracked) error {
 	ctx, cancel := context.WithTimeout(northflank.WithClass(ctx, northflank.ClassEvidence), evidenceTimeout)
 	defer cancel()
 	e := &evidence{}
-	containers, err := row.client.ListContainers(ctx, row.project, row.job, row.runID)
-	if err != nil {
-		w.said.trouble(ctx, w.log, "reading containers of failed job runs", err)
-	} else {
-		e.read(containers, !row.view.abortedAt.IsZero())
+	if row.startStatus == "" { // else they were asked for when the start was given up
+		containers, err := row.client.ListContainers(ctx, row.project, row.job, row.runID)
+		if err != nil {
+			w.said.trouble(ctx, w.log, "reading containers of failed job runs", err)
+		} else {
+			e.read(containers, !row.view.abortedAt.IsZero())
+		}
 	}
 	lines, err := row.client.Logs(ctx, row.project, row.job, northflank.LogQuery{
 		RunID: row.runID, LineLimit: evidenceLines, Direction: northflank.LogsBackward,
