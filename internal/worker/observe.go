@@ -46,9 +46,6 @@ func (w *Worker) observeLoop(ctx context.Context) error {
 // up to date, those that a dead worker left are adopted. Ours that are not
 // under way any more are read one by one.
 func (w *Worker) observe(ctx context.Context) error {
-	if w.currentPool().ID == "" {
-		return nil
-	}
 	began := time.Now()
 	seen := map[string]bool{}
 	elsewhere, jobs := map[string]string{}, map[string]bool{}

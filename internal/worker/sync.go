@@ -19,10 +19,10 @@ import (
 // tries until it succeeds: a server that is just starting is no reason to give up.
 func (w *Worker) setUp(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
-		err := w.sync(ctx)
-		if err == nil {
-			err = w.observe(ctx)
-		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return w.sync(gctx) })
+		g.Go(func() error { return w.observe(gctx) })
+		err := g.Wait()
 		if err == nil {
 			return nil
 		}
