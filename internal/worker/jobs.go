@@ -85,6 +85,10 @@ func (t *tracked) holdsLane() bool {
 		return true
 	}
 	switch t.view.start {
+	case notStarted:
+		// Its intent may stand in Prefect until it is given back: a successor
+		// would look for its job run here.
+		return t.intended
 	case unconfirmed:
 		return true
 	case started:

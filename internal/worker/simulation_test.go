@@ -525,9 +525,10 @@ func (s *simulation) checkRun(run *simRun) {
 	}
 }
 
-// histories is how many histories `go test` draws; SIMULATE=full draws 10,000,
-// SIM_HISTORIES any number, and SIM_SEED replays one with the workers' logs.
-const histories = 1000
+// histories is how many histories `go test` runs, the same ones each time;
+// SIMULATE=full draws 10,000 others, SIM_HISTORIES any number of others, and
+// SIM_SEED replays one with the workers' logs.
+const histories = 300
 
 func TestRandomHistories(t *testing.T) {
 	t.Parallel()
@@ -540,16 +541,16 @@ func TestRandomHistories(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { simulate(t, seed, log) })
 		return
 	}
-	n := histories
+	n, first := histories, uint64(1)
 	if full() {
-		n = 10_000
+		n, first = 10_000, rand.Uint64N(1<<40)
 	}
 	if text := os.Getenv("SIM_HISTORIES"); text != "" {
 		n, _ = strconv.Atoi(text)
+		first = rand.Uint64N(1 << 40)
 	}
 	// Each history is small and short-lived: collect less often.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	first := rand.Uint64N(1 << 40)
 	t.Logf("seeds %d to %d", first, first+uint64(n)-1)
 	lanes := runtime.GOMAXPROCS(0)
 	for lane := range lanes {

@@ -324,6 +324,7 @@ func (s *submission) writeIntent(ctx context.Context) error {
 	if err := s.Prefect.SetLabels(ctx, fr.ID, labels); err != nil {
 		return err
 	}
+	s.table.update(fr.ID, func(t *tracked) { t.intended = true })
 	result, err := s.proposeFrom(ctx, fr.ID, s.state.ID, s.stateAt, prefect.StateProposal{
 		Type: prefect.StatePending, Name: stateNameSubmitting,
 		Message: claim{worker: s.Name, process: s.process, project: key.project, job: key.id}.submittingMessage(),

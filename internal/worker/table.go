@@ -34,6 +34,7 @@ type tracked struct {
 
 	busy      bool      // a submission or an action is under way: one at a time
 	starting  bool      // that submission holds the job for its start
+	intended  bool      // the intent was written, or may have been
 	notBefore time.Time // after a failed action: the next try
 	failures  int       // failed actions in a row
 	lookAt    time.Time // look at the job by then; zero: the sweep's interval
