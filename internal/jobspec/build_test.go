@@ -279,7 +279,7 @@ func TestScopes(t *testing.T) {
 		{ScopeDeployment, "pf-my-northflank-deployment-", deployment, false},
 		{ScopeDeployment, "pf-my-northflank-deployment-", worker, false},
 		{ScopeFlowRun, "pf-brave-otter-", flowRun, false},
-		{ScopeFlowRun, "pf-brave-otter-", worker, true}, // a successor meets the same job
+		{ScopeFlowRun, "pf-brave-otter-", worker, false}, // one worker a job
 	}
 	for _, tt := range tests {
 		before, after := name(tt.scope, nil), name(tt.scope, tt.change)

@@ -48,12 +48,12 @@ func (b *builder) name(spec *Spec) {
 // PUT /jobs sends is in it, hence one name always stands for one body; and the
 // worker is, since only one worker starts job runs of a job.
 //
-// A flow run's own job is the same whatever worker looks after it, so that a
-// successor meets that job and does not make a second one.
+// The hash of a flow run's own job leaves out what may differ between two
+// starts of it.
 func (b *builder) identity(spec *Spec, owner owner, slug, description string) string {
 	common := []string{string(spec.Scope), spec.ProjectID, b.in.PoolID, owner.ID, slug}
 	if spec.Scope == ScopeFlowRun {
-		return shortHash(hashLength, common...)
+		return shortHash(hashLength, append(common, b.in.WorkerName)...)
 	}
 	return shortHash(hashLength, append(common,
 		spec.Account.BaseURL, spec.Account.TeamID,
