@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,7 +60,11 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer stack.Close()
-	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect"}); err != nil {
+	database, err := startDatabase(ctx, stack, "postgres")
+	if err != nil {
+		return 0, err
+	}
+	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: database}); err != nil {
 		return 0, err
 	}
 	shared.binary, shared.stack = binary, stack
@@ -69,4 +74,14 @@ func runTests(m *testing.M) (int, error) {
 	})
 	defer interrupted()
 	return m.Run(), nil
+}
+
+// startDatabase returns the settings of a server that is to take many writes at
+// once: a PostgreSQL of its own, or, where there is none, SQLite.
+func startDatabase(ctx context.Context, stack *localstack.Stack, name string) (map[string]string, error) {
+	settings, err := stack.StartPostgres(ctx, name)
+	if errors.Is(err, localstack.ErrNoPostgres) {
+		return nil, nil
+	}
+	return settings, err
 }

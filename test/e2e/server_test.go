@@ -59,7 +59,11 @@ var guardedServer = sync.OnceValues(func() (*localstack.Prefect, error) {
 // when more than 15 requests wait for its database (Prefect 3.8: a write that
 // needs a second connection, a pool of 15, a busy timeout of 60 s).
 var busyServer = sync.OnceValues(func() (*localstack.Prefect, error) {
-	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "busy"})
+	database, err := startDatabase(context.Background(), shared.stack, "busy-postgres")
+	if err != nil {
+		return nil, err
+	}
+	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "busy", Env: database})
 })
 
 func busyServerURL(t *testing.T) string {
