@@ -436,6 +436,10 @@ func (s *submission) refuseOrCrash(ctx context.Context, err error, doing string)
 	if isRefusal(err) || errors.Is(err, context.Canceled) || errors.Is(err, errLeaseEnded) || errors.Is(err, errFenced) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	s.crash(ctx, fmt.Sprintf("Failed to submit flow run to infrastructure: %s: %s", doing, messageOf(err)))
+	message := fmt.Sprintf("Failed to submit flow run to infrastructure: %s: %s", doing, messageOf(err))
+	if which := refusedVariables(err); which != "" {
+		message += "\n" + which
+	}
+	s.crash(ctx, message)
 	return errHandled
 }
