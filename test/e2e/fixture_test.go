@@ -145,14 +145,16 @@ func (f *fixture) deploy(d deployment) string {
 
 // requests returns how many requests of each route the local Northflank has
 // received. Sweeps are left out: the lists of jobs and of their runs, each of
-// which serves up to 100 at once.
+// which serves up to 100 at once, and the read of a single live run.
 func (f *fixture) requests() map[string]int {
 	f.Helper()
 	counters, err := f.northflank.Counters(f.Context())
 	if err != nil {
 		f.Fatal(err)
 	}
-	maps.DeleteFunc(counters.Routes, func(route string, _ int) bool { return route == routeListRuns || route == routeListJobs })
+	maps.DeleteFunc(counters.Routes, func(route string, _ int) bool {
+		return route == routeListRuns || route == routeGetRun || route == routeListJobs
+	})
 	return counters.Routes
 }
 
@@ -174,11 +176,9 @@ func (f *fixture) bodies(route string) []localstack.RecordedBody {
 
 // Routes of the Northflank API, as the local one names them.
 const (
-	routePutJob     = "PUT /projects/{project}/jobs"
-	routeStartRun   = "POST /projects/{project}/jobs/{job}/runs"
-	routeListJobs   = "GET /projects/{project}/jobs"
-	routeListRuns   = "GET /projects/{project}/jobs/{job}/runs"
-	routeAbortRun   = "DELETE /projects/{project}/jobs/{job}/runs/{run}"
-	routeContainers = "GET /projects/{project}/jobs/{job}/containers"
-	routeLogs       = "GET /projects/{project}/jobs/{job}/logs"
+	routePutJob   = "PUT /projects/{project}/jobs"
+	routeStartRun = "POST /projects/{project}/jobs/{job}/runs"
+	routeListJobs = "GET /projects/{project}/jobs"
+	routeListRuns = "GET /projects/{project}/jobs/{job}/runs"
+	routeGetRun   = "GET /projects/{project}/jobs/{job}/runs/{run}"
 )

@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +18,6 @@ import (
 	"testing"
 
 	"github.com/northflank/prefect-northflank/internal/localstack"
-	"github.com/northflank/prefect-northflank/internal/testkit/standin"
 )
 
 // shared is what all tests use. It is set once, before the first test.
@@ -28,7 +28,6 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
-	standin.Main() // the worker with short waits, and the program of its flow runs
 	status, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -61,7 +60,11 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer stack.Close()
-	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect"}); err != nil {
+	database, err := startDatabase(ctx, stack, "postgres")
+	if err != nil {
+		return 0, err
+	}
+	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: database}); err != nil {
 		return 0, err
 	}
 	shared.binary, shared.stack = binary, stack
@@ -71,4 +74,14 @@ func runTests(m *testing.M) (int, error) {
 	})
 	defer interrupted()
 	return m.Run(), nil
+}
+
+// startDatabase returns the settings of a server that is to take many writes at
+// once: a PostgreSQL of its own, or, where there is none, SQLite.
+func startDatabase(ctx context.Context, stack *localstack.Stack, name string) (map[string]string, error) {
+	settings, err := stack.StartPostgres(ctx, name)
+	if errors.Is(err, localstack.ErrNoPostgres) {
+		return nil, nil
+	}
+	return settings, err
 }

@@ -5,8 +5,6 @@ package e2e
 import (
 	"context"
 	"encoding/base64"
-	"errors"
-	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -61,7 +59,11 @@ var guardedServer = sync.OnceValues(func() (*localstack.Prefect, error) {
 // when more than 15 requests wait for its database (Prefect 3.8: a write that
 // needs a second connection, a pool of 15, a busy timeout of 60 s).
 var busyServer = sync.OnceValues(func() (*localstack.Prefect, error) {
-	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "busy"})
+	database, err := startDatabase(context.Background(), shared.stack, "busy-postgres")
+	if err != nil {
+		return nil, err
+	}
+	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "busy", Env: database})
 })
 
 func busyServerURL(t *testing.T) string {
@@ -71,31 +73,6 @@ func busyServerURL(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return server.APIURL
-}
-
-// sceneServer is the server of all scenes.
-var sceneServer = sync.OnceValues(func() (*localstack.Prefect, error) {
-	ctx := context.Background()
-	database, err := startDatabase(ctx, "postgres")
-	if err != nil {
-		return nil, err
-	}
-	settings := map[string]string{
-		// How often the server looks for workers that are offline: every 15 s otherwise.
-		"PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "2",
-	}
-	maps.Copy(settings, database)
-	return shared.stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "scenes", Env: settings})
-})
-
-// startDatabase returns the settings of a server that is to take many short flow
-// runs at once: a PostgreSQL of its own, or, where there is none, SQLite.
-func startDatabase(ctx context.Context, name string) (map[string]string, error) {
-	settings, err := shared.stack.StartPostgres(ctx, name)
-	if errors.Is(err, localstack.ErrNoPostgres) {
-		return nil, nil
-	}
-	return settings, err
 }
 
 // newGuardedFixture sets a test up on the guarded server.
