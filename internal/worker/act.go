@@ -154,7 +154,6 @@ func (w *Worker) abort(ctx context.Context, row tracked, why reason) error {
 	}
 	w.table.update(row.id, func(t *tracked) {
 		t.view.abortedAt, t.startStatus = time.Now(), status
-		t.view.aborts++
 	})
 	return nil
 }

@@ -55,7 +55,6 @@ type view struct {
 	sightings int       // looks that showed this phase
 
 	abortedAt  time.Time // newest acknowledged abort; zero: none
-	aborts     int
 	lingerNote bool      // the flow run's log already tells that its container lives on
 	streamed   bool      // the output of the ended container has been forwarded, as far as it can be had
 	evidence   *evidence // why it failed; nil: not gathered

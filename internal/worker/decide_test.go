@@ -47,7 +47,7 @@ func began(v *view)                       { v.began = true }
 func streaming(v *view)                   { v.policy.stream = true }
 func found(e evidence) func(*view)        { return func(v *view) { v.evidence = &e } }
 func aborted(ago time.Duration) func(*view) {
-	return func(v *view) { v.abortedAt, v.aborts = t0.Add(-ago), 1 }
+	return func(v *view) { v.abortedAt = t0.Add(-ago) }
 }
 
 func TestDecide(t *testing.T) {

@@ -87,16 +87,10 @@ func within(id string, d time.Duration) bool {
 }
 
 func (e *events) run(ctx context.Context) error {
-	tick := time.NewTicker(eventsInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			e.flush(ctx)
-		}
+	for sleep(ctx, eventsInterval) {
+		e.flush(ctx)
 	}
+	return nil
 }
 
 func (e *events) flush(ctx context.Context) {

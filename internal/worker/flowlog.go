@@ -65,16 +65,10 @@ func (f *flowLogs) addLine(l prefect.Log) {
 
 // run sends what was added, every batch interval, until ctx ends.
 func (f *flowLogs) run(ctx context.Context) error {
-	tick := time.NewTicker(f.every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			f.flush(ctx)
-		}
+	for sleep(ctx, f.every) {
+		f.flush(ctx)
 	}
+	return nil
 }
 
 // flush sends all pending lines. Lines are put back when Prefect does not

@@ -148,7 +148,7 @@ func (tb *table) laneHolder(id, flowRunID string) *tracked {
 	return holder
 }
 
-// jobsInUse returns the rows of each job that is watched. Called with mu held.
+// rowsByJob returns the rows of each job that is watched. Called with mu held.
 func (tb *table) rowsByJob() map[jobKey][]*tracked {
 	out := map[jobKey][]*tracked{}
 	for _, t := range tb.rows {

@@ -87,7 +87,12 @@ func (s *streams) run(ctx context.Context) error {
 // wanted lists, by job, the job runs whose output is forwarded now. It notes of
 // which all has arrived. Called with mu held.
 func (s *streams) wanted(now time.Time) map[jobKey]map[string]streamed {
-	defer s.w.table.wake()
+	arrived := false
+	defer func() {
+		if arrived {
+			s.w.table.wake()
+		}
+	}()
 	s.w.table.mu.Lock()
 	defer s.w.table.mu.Unlock()
 	out := map[jobKey]map[string]streamed{}
@@ -98,7 +103,7 @@ func (s *streams) wanted(now time.Time) map[jobKey]map[string]streamed {
 		}
 		key := t.key()
 		if up := s.jobs[key].openSince(); t.view.container == ended && !up.IsZero() && now.Sub(latest(up, t.view.since)) >= streamTail {
-			t.view.streamed = true
+			t.view.streamed, arrived = true, true
 			continue
 		}
 		if out[key] == nil {
