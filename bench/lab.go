@@ -92,7 +92,7 @@ func (l *lab) setUp(ctx context.Context, program string, sqlite bool) (err error
 		return err
 	}
 	if !sqlite {
-		if err := l.startPostgres(ctx); err != nil && !errors.Is(err, errNoPostgres) {
+		if err := l.startPostgres(ctx); err != nil {
 			return err
 		}
 	}
@@ -146,9 +146,6 @@ func (l *lab) close() error {
 	errs := []error{l.stack.Close()}
 	for _, r := range l.recorders {
 		errs = append(errs, r.close())
-	}
-	if l.database.folder != "" {
-		errs = append(errs, os.RemoveAll(l.database.folder))
 	}
 	return errors.Join(errs...)
 }

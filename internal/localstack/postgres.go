@@ -22,10 +22,37 @@ import (
 // ErrNoPostgres: the machine has no PostgreSQL that can be used here.
 var ErrNoPostgres = errors.New("no PostgreSQL is installed")
 
-// StartPostgres starts a PostgreSQL server on a loopback port, and returns the
-// settings of a Prefect server that keeps its data there. The data does not
-// outlive the stack, and is not safe from a crash of the machine.
-func (s *Stack) StartPostgres(ctx context.Context, name string) (map[string]string, error) {
+// PostgresOptions say what PostgreSQL server to start.
+type PostgresOptions struct {
+	Name string // of the process in the stack
+	// Durable leaves the server's settings as they are. Otherwise it never waits
+	// for the disk: quicker, and not safe from a crash of the machine.
+	Durable bool
+}
+
+// Postgres is a running PostgreSQL server.
+type Postgres struct {
+	Env     map[string]string // settings of a Prefect server that keeps its data there
+	Version string            // as postgres --version prints it
+}
+
+// StartDatabase returns the settings of a Prefect server that is to take many
+// writes at once: a PostgreSQL of its own, or none, for SQLite, where the machine
+// has no PostgreSQL.
+func (s *Stack) StartDatabase(ctx context.Context, name string) (map[string]string, error) {
+	server, err := s.StartPostgres(ctx, PostgresOptions{Name: name})
+	if errors.Is(err, ErrNoPostgres) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return server.Env, nil
+}
+
+// StartPostgres starts a PostgreSQL server on a loopback port. The data does not
+// outlive the stack.
+func (s *Stack) StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
 	programs, err := postgresPrograms()
 	if err != nil {
 		return nil, err
@@ -44,25 +71,33 @@ func (s *Stack) StartPostgres(ctx context.Context, name string) (map[string]stri
 	}
 	command := func(program string, args ...string) ProcessSpec {
 		all := slices.Concat(prefix, []string{filepath.Join(programs, program)}, args)
-		return ProcessSpec{Name: name, Path: all[0], Args: all[1:], Dir: folder}
+		return ProcessSpec{Name: options.Name, Path: all[0], Args: all[1:], Dir: folder}
 	}
 	data := filepath.Join(folder, "data")
-	if _, err := s.Run(ctx, command("initdb", "-D", data, "-U", "prefect", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"), ""); err != nil {
+	initdb := []string{"-D", data, "-U", "prefect", "--auth=trust", "--encoding=UTF8", "--locale=C"}
+	serve := []string{"-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
+	if !options.Durable {
+		initdb, serve = append(initdb, "--no-sync"), append(serve, "-c", "fsync=off")
+	}
+	if _, err := s.Run(ctx, command("initdb", initdb...), ""); err != nil {
+		return nil, err
+	}
+	version, err := s.Run(ctx, command("postgres", "--version"), "")
+	if err != nil {
 		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	process, err := s.Start(ctx, command("postgres", "-D", data, "-p", strconv.Itoa(port),
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"))
+	process, err := s.Start(ctx, command("postgres", append(serve, "-p", strconv.Itoa(port))...))
 	if err != nil {
 		return nil, err
 	}
-	settings := map[string]string{
+	server := &Postgres{Version: version, Env: map[string]string{
 		"PREFECT_SERVER_DATABASE_CONNECTION_URL": fmt.Sprintf("postgresql+asyncpg://prefect@127.0.0.1:%d/postgres", port),
-	}
-	return settings, process.awaitReady(ctx, func() bool {
+	}}
+	return server, process.awaitReady(ctx, func() bool {
 		return strings.Contains(process.Log(), "database system is ready to accept connections")
 	})
 }

@@ -10,13 +10,13 @@ import (
 func TestPostgresGoesWithItsStack(t *testing.T) {
 	t.Parallel()
 	stack := openStack(t, t.TempDir())
-	settings, err := stack.StartPostgres(t.Context(), "postgres")
+	server, err := stack.StartPostgres(t.Context(), PostgresOptions{Name: "postgres"})
 	if errors.Is(err, ErrNoPostgres) {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	database, err := url.Parse(settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"])
+	database, err := url.Parse(server.Env["PREFECT_SERVER_DATABASE_CONNECTION_URL"])
 	if err != nil {
 		t.Fatal(err)
 	}

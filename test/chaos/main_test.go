@@ -10,7 +10,6 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -53,8 +52,8 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer stack.Close()
-	env, err := stack.StartPostgres(ctx, "postgres")
-	if err != nil && !errors.Is(err, localstack.ErrNoPostgres) {
+	env, err := stack.StartDatabase(ctx, "postgres")
+	if err != nil {
 		return 0, err
 	}
 	if server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: env}); err != nil {

@@ -8,7 +8,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,7 +59,7 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer stack.Close()
-	database, err := startDatabase(ctx, stack, "postgres")
+	database, err := stack.StartDatabase(ctx, "postgres")
 	if err != nil {
 		return 0, err
 	}
@@ -74,14 +73,4 @@ func runTests(m *testing.M) (int, error) {
 	})
 	defer interrupted()
 	return m.Run(), nil
-}
-
-// startDatabase returns the settings of a server that is to take many writes at
-// once: a PostgreSQL of its own, or, where there is none, SQLite.
-func startDatabase(ctx context.Context, stack *localstack.Stack, name string) (map[string]string, error) {
-	settings, err := stack.StartPostgres(ctx, name)
-	if errors.Is(err, localstack.ErrNoPostgres) {
-		return nil, nil
-	}
-	return settings, err
 }

@@ -59,7 +59,7 @@ var guardedServer = sync.OnceValues(func() (*localstack.Prefect, error) {
 // when more than 15 requests wait for its database (Prefect 3.8: a write that
 // needs a second connection, a pool of 15, a busy timeout of 60 s).
 var busyServer = sync.OnceValues(func() (*localstack.Prefect, error) {
-	database, err := startDatabase(context.Background(), shared.stack, "busy-postgres")
+	database, err := shared.stack.StartDatabase(context.Background(), "busy-postgres")
 	if err != nil {
 		return nil, err
 	}
