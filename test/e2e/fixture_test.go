@@ -176,9 +176,12 @@ func (f *fixture) bodies(route string) []localstack.RecordedBody {
 
 // Routes of the Northflank API, as the local one names them.
 const (
-	routePutJob   = "PUT /projects/{project}/jobs"
-	routeStartRun = "POST /projects/{project}/jobs/{job}/runs"
-	routeListJobs = "GET /projects/{project}/jobs"
-	routeListRuns = "GET /projects/{project}/jobs/{job}/runs"
-	routeGetRun   = "GET /projects/{project}/jobs/{job}/runs/{run}"
+	routePutJob     = "PUT /projects/{project}/jobs"
+	routeStartRun   = "POST /projects/{project}/jobs/{job}/runs"
+	routeListJobs   = "GET /projects/{project}/jobs"
+	routeListRuns   = "GET /projects/{project}/jobs/{job}/runs"
+	routeGetRun     = "GET /projects/{project}/jobs/{job}/runs/{run}"
+	routeAbortRun   = "DELETE /projects/{project}/jobs/{job}/runs/{run}"
+	routeContainers = "GET /projects/{project}/jobs/{job}/containers"
+	routeLogs       = "GET /projects/{project}/jobs/{job}/logs"
 )

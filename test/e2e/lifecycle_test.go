@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -138,6 +139,9 @@ type jobRun struct {
 	Status    string `json:"status"`
 	Concluded bool   `json:"concluded"`
 	Reason    string `json:"reason"`
+
+	StartedAt   time.Time `json:"startedAt"`
+	ConcludedAt time.Time `json:"concludedAt"`
 }
 
 func (f *fixture) jobRuns() []jobRun {

@@ -9,6 +9,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/northflank/prefect-northflank/internal/localstack"
+	"github.com/northflank/prefect-northflank/internal/testkit/standin"
 )
 
 // shared is what all tests use. It is set once, before the first test.
@@ -27,6 +29,7 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	standin.Main() // the worker with short waits, and the program of its flow runs
 	status, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -63,7 +66,12 @@ func runTests(m *testing.M) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: database}); err != nil {
+	settings := map[string]string{
+		// How often the server looks for workers that are offline: every 15 s otherwise.
+		"PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "2",
+	}
+	maps.Copy(settings, database)
+	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: settings}); err != nil {
 		return 0, err
 	}
 	shared.binary, shared.stack = binary, stack

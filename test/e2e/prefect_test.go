@@ -32,7 +32,7 @@ type object struct {
 // runRequest says how a deployment is run; all of it may be left out.
 type runRequest struct {
 	Name         string         `json:"name,omitempty"`
-	Parameters   map[string]any `json:"parameters,omitempty"`
+	Parameters   any            `json:"parameters,omitempty"`
 	JobVariables map[string]any `json:"job_variables,omitempty"`
 }
 
@@ -89,8 +89,13 @@ func (f *fixture) logs(id string) []string {
 }
 
 // patience bounds every wait for a flow run. A real flow process takes 6 s of
-// one core to start, and several share the machine.
-const patience = 2 * time.Minute
+// one core to start, and several share the machine; a server on SQLite may stand
+// still for a minute.
+const patience = 3 * time.Minute
+
+// lookEvery is the time between two looks at what is waited for. Each costs a
+// Prefect server, which flow runs need too, some hundredths of a second.
+const lookEvery = 250 * time.Millisecond
 
 var final = []string{"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -124,7 +129,7 @@ func (f *fixture) await(what string, done func() bool, seen func() string) {
 		select {
 		case <-f.Context().Done():
 			f.Fatal(context.Cause(f.Context()))
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(lookEvery):
 		}
 	}
 }

@@ -91,36 +91,3 @@ func TestWorkerRestart(t *testing.T) {
 		})
 	}
 }
-
-func TestSecondSignalEndsTheWorkerAtOnce(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	worker := f.startWorker()
-	for range 2 {
-		if err := worker.Signal(syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The first may have been quick enough to end it in order.
-	if got := worker.ExitCode(); got != 0 && got != 130 {
-		t.Errorf("exit status = %d, want 0 or 130", got)
-	}
-}
-
-func TestRunOnceWaitsForItsFlowRuns(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	id := f.run(f.deploy(deployment{Flow: "greet"}), runRequest{})
-	worker := f.startWorker("--run-once")
-	select {
-	case <-worker.Done():
-	case <-time.After(patience):
-		t.Fatalf("the worker did not end within %s; it wrote:\n%s", patience, worker.Log())
-	}
-	if got := worker.ExitCode(); got != 0 {
-		t.Errorf("exit status = %d, want 0", got)
-	}
-	if run := f.flowRun(id); run.State.Type != "COMPLETED" {
-		t.Errorf("when the worker ended the flow run was %s, want Completed", run.State)
-	}
-}
