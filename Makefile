@@ -28,19 +28,15 @@ stop: ## end what `make demo KEEP=1` left running
 	@.local/bin/demo -stop
 
 .PHONY: test
-test: unit kills e2e ## run all tests
+test: unit simulate e2e ## run all tests
 
 .PHONY: unit
 unit: ## run the tests that need neither network nor Python
 	go test ./...
 
-.PHONY: kills
-kills: ## kill the worker at every request in virtual time
-	SIMULATE=full go test -count=1 -timeout 10m -run 'TestKillAtEveryRequest' ./internal/worker
-
 .PHONY: simulate
-simulate: ## draw 10,000 random histories in virtual time
-	SIMULATE=full go test -count=1 -timeout 10m -run 'TestRandomHistories' ./internal/worker
+simulate: ## run 10,000 random histories, and kill the worker at every request, in virtual time
+	SIMULATE=full go test -count=1 -timeout 10m -run 'TestRandomHistories|TestKillAtEveryRequest' ./internal/worker
 
 .PHONY: chaos
 chaos: ## kill the worker at every request in front of a real server (hours)

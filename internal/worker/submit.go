@@ -272,7 +272,7 @@ func (s *submission) tryStart(ctx context.Context) error {
 	s.key = jobKey{s.place, ids[lane]}
 	s.table.changeJob(s.key, func(j *job) { j.cleanup, j.single = spec.Cleanup, spec.Scope == jobspec.ScopeFlowRun })
 	if err := s.ensureJob(ctx, requests[lane]); err != nil {
-		return s.refuseOrCrash(ctx, err, fmt.Sprintf("create job %q in project %q", ids[lane], s.place.project))
+		return s.refuseOrCrash(ctx, err)
 	}
 	leaseEnds := time.Now().Add(s.Timing.StartLease)
 	if err := s.writeIntent(ctx); err != nil {
@@ -369,7 +369,7 @@ func (s *submission) startRun(ctx context.Context, request northflank.JobRequest
 		return errHandled
 	}
 	s.table.update(fr.ID, func(t *tracked) { t.view.start = notStarted })
-	return s.refuseOrCrash(ctx, err, fmt.Sprintf("start a job run of job %q", key.id))
+	return s.refuseOrCrash(ctx, err)
 }
 
 // askForRun sends the start, if the lease still allows it. Tries that provably
@@ -432,11 +432,11 @@ func isRefusal(err error) bool {
 // refuseOrCrash deals with an error of Northflank's after which it is certain
 // that nothing was started: a fault of the platform gives the flow run back, a
 // fault of the flow run ends it.
-func (s *submission) refuseOrCrash(ctx context.Context, err error, doing string) error {
+func (s *submission) refuseOrCrash(ctx context.Context, err error) error {
 	if isRefusal(err) || errors.Is(err, context.Canceled) || errors.Is(err, errLeaseEnded) || errors.Is(err, errFenced) {
-		return fmt.Errorf("%s: %w", doing, err)
+		return err
 	}
-	message := fmt.Sprintf("Failed to submit flow run to infrastructure: %s: %s", doing, messageOf(err))
+	message := "Failed to submit flow run to infrastructure: " + messageOf(err)
 	if which := refusedVariables(err); which != "" {
 		message += "\n" + which
 	}
