@@ -17,7 +17,7 @@ type Class int
 const (
 	ClassAbort    Class = iota // a container that must stop costs money until it does
 	ClassStart                 // a flow run that waits
-	ClassConfirm               // what became of an unconfirmed start
+	ClassConfirm               // what became of an unconfirmed start, or of a flow run that fell silent
 	ClassSweep                 // watching job runs
 	ClassEvidence              // why a job run failed
 	ClassCleanup               // removing jobs that are not needed any more
@@ -42,16 +42,20 @@ func (c Class) String() string {
 }
 
 // reserve is how many requests of a window of limit a class leaves to the more
-// urgent ones. A quarter of the window is the most, so that an account with a
-// tiny limit still gets something done.
+// urgent ones. Starts leave something to the finding out of what became of them,
+// and of flow runs that fell silent: a start that nobody can watch is no help. A
+// quarter of the window is the most, so that an account with a tiny limit still
+// gets something done.
 func (c Class) reserve(limit int) int {
 	switch c {
 	case ClassAbort:
 		return 0
-	case ClassStart, ClassConfirm:
+	case ClassConfirm:
 		return min(max(limit/100, 5), limit/4) // 10 of 1,000: for aborts
+	case ClassStart:
+		return min(max(3*limit/100, 10), limit/4) // 30 of 1,000: for aborts and adoption
 	default:
-		return min(max(limit/20, 20), limit/4) // 50 of 1,000: for starts and adoption
+		return min(max(limit/20, 20), limit/4) // 50 of 1,000: for starts too
 	}
 }
 
@@ -119,30 +123,119 @@ type governor struct {
 	lastSeq  int64
 	seenSeq  int64 // of the newest request whose headers are in budget
 
+	asked bool          // a request was let through
+	first chan struct{} // closed when it was answered, or lost
+
 	pausedUntil time.Time
 	guessed     bool          // the pause's length is ours, not Northflank's
 	pause       time.Duration // length of the next guessed pause; 0 is firstPause
 }
 
-func newGovernor() *governor { return &governor{} }
+func newGovernor() *governor { return &governor{first: make(chan struct{})} }
+
+// await lets one request go first, whose answer tells the budget: a spent account
+// answers one request with 429, not all that begin together.
+func (g *governor) await(ctx context.Context) error {
+	g.mu.Lock()
+	isFirst := !g.asked
+	g.asked = true
+	g.mu.Unlock()
+	if isFirst {
+		return nil
+	}
+	select {
+	case <-g.first:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// answered lets go those who wait for the first answer. Called with mu held.
+func (g *governor) answered() {
+	select {
+	case <-g.first:
+	default:
+		close(g.first)
+	}
+}
 
 // admit lets a request of the class through or says why not. Each nil must be
 // followed by one call of record or lost with the returned number.
-func (g *governor) admit(class Class) (seq int64, err error) {
+// A request that something was held for is not refused for want of budget.
+func (g *governor) admit(class Class, held *hold) (seq int64, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := time.Now()
-	// How long a guessed pause must last is unknown, so an abort may try.
-	if now.Before(g.pausedUntil) && (!g.guessed || class != ClassAbort) {
-		return 0, &BudgetError{Class: class, Budget: g.budget, Paused: true, ResetAt: g.pausedUntil}
-	}
-	left, limit := g.left(now)
-	if limit > 0 && left <= class.reserve(limit) {
-		return 0, &BudgetError{Class: class, Budget: g.budget, ResetAt: g.budget.ResetAt}
+	if held != nil && held.of == g && held.left > 0 {
+		if err := g.paused(class, time.Now()); err != nil {
+			return 0, err
+		}
+		held.left-- // it is in flight already
+	} else {
+		if err := g.refuse(class, 1); err != nil {
+			return 0, err
+		}
+		g.inFlight++
 	}
 	g.lastSeq++
-	g.inFlight++
 	return g.lastSeq, nil
+}
+
+// refuse says why n requests of the class may not be sent now. Called with mu held.
+func (g *governor) refuse(class Class, n int) error {
+	now := time.Now()
+	if err := g.paused(class, now); err != nil {
+		return err
+	}
+	left, limit := g.left(now)
+	if limit > 0 && left-n < class.reserve(limit) {
+		return &BudgetError{Class: class, Budget: g.budget, ResetAt: g.budget.ResetAt}
+	}
+	return nil
+}
+
+// paused says why nothing of the class may be sent after a 429. Called with mu held.
+func (g *governor) paused(class Class, now time.Time) error {
+	// How long a guessed pause must last is unknown, so an abort may try.
+	if now.Before(g.pausedUntil) && (!g.guessed || class != ClassAbort) {
+		return &BudgetError{Class: class, Budget: g.budget, Paused: true, ResetAt: g.pausedUntil}
+	}
+	return nil
+}
+
+// hold is a number of requests that count as sent before they are.
+type hold struct {
+	of   *governor
+	left int
+}
+
+type holdKey struct{}
+
+// Hold keeps n requests of a class for what is done with the returned context, so
+// that what begins with the first of them is not refused at the last. When the
+// budget does not allow it the error is a [*BudgetError]. Release gives back what
+// was not used; it must be called.
+func (c *Client) Hold(ctx context.Context, class Class, n int) (held context.Context, release func(), err error) {
+	g := c.governor
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.refuse(class, n); err != nil {
+		return ctx, func() {}, err
+	}
+	h := &hold{of: g, left: n}
+	g.inFlight += n
+	return context.WithValue(ctx, holdKey{}, h), func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.inFlight -= h.left
+		h.left = 0
+	}, nil
+}
+
+// holdIn returns what is held for a request; nil when nothing is.
+func holdIn(ctx context.Context) *hold {
+	h, _ := ctx.Value(holdKey{}).(*hold)
+	return h
 }
 
 // left returns how many requests may still be sent, and the limit; 0, 0 when
@@ -162,6 +255,7 @@ func (g *governor) record(seq int64, status int, h http.Header) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
+	defer g.answered()
 	g.inFlight--
 	seen, ok := parseRateHeaders(h, now)
 	// Answers overtake one another; a later request knows the newer count.
@@ -195,6 +289,7 @@ func (g *governor) record(seq int64, status int, h http.Header) {
 func (g *governor) lost() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	defer g.answered()
 	g.inFlight--
 	if g.budget.Remaining > 0 {
 		g.budget.Remaining--

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,8 +93,8 @@ func TestBudgetOverHours(t *testing.T) {
 		if w.refused != 0 {
 			t.Errorf("%d requests answered with 429, want none", w.refused)
 		}
-		// All but the reserve of 10 for aborts, each hour.
-		if want := hours * 990; w.sent != want {
+		// All but the reserve of 30 for aborts and adoption, each hour.
+		if want := hours * 970; w.sent != want {
 			t.Errorf("%d requests in %d hours, want %d", w.sent, hours, want)
 		}
 	})
@@ -120,8 +121,8 @@ func TestBudgetWithConcurrentCallers(t *testing.T) {
 		if err := g.Wait(); err != nil {
 			t.Error(err)
 		}
-		if w.refused != 0 || w.sent > 195 || w.sent < 190 {
-			t.Errorf("%d requests, %d refused, want 190 to 195 and none", w.sent, w.refused)
+		if w.refused != 0 || w.sent > 190 || w.sent < 185 {
+			t.Errorf("%d requests, %d refused, want 185 to 190 and none", w.sent, w.refused)
 		}
 	})
 }
@@ -170,8 +171,8 @@ func TestBudgetOfLostAnswers(t *testing.T) {
 		}
 		cut = false
 		time.Sleep(2 * time.Hour)
-		if got := count(); got != 990 {
-			t.Errorf("%d starts in a fresh window, want 990", got)
+		if got := count(); got != 970 {
+			t.Errorf("%d starts in a fresh window, want 970", got)
 		}
 	})
 }
@@ -191,10 +192,10 @@ func TestBudgetClasses(t *testing.T) {
 			return n
 		}
 		got := map[string]int{}
-		for _, class := range []Class{ClassCleanup, ClassEvidence, ClassSweep, ClassConfirm, ClassStart, ClassAbort} {
+		for _, class := range []Class{ClassCleanup, ClassEvidence, ClassSweep, ClassStart, ClassConfirm, ClassAbort} {
 			got[class.String()] = used(class)
 		}
-		want := map[string]int{"cleanup": 950, "evidence": 0, "sweep": 0, "confirm": 40, "start": 0, "abort": 10}
+		want := map[string]int{"cleanup": 950, "evidence": 0, "sweep": 0, "start": 20, "confirm": 20, "abort": 10}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("requests let through by class, least urgent first (-want +got):\n%s", diff)
 		}
@@ -208,6 +209,81 @@ func TestBudgetClasses(t *testing.T) {
 		}
 		if h := hint(err); !strings.Contains(h, "2000-01-01T01:00:01Z") {
 			t.Errorf("hint = %q, want the time of relief", h)
+		}
+	})
+}
+
+// What is held counts as spent, is there when it is used, and comes back.
+func TestBudgetHold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &window{limit: 100}
+		c := newTestClient(t, w)
+		if err := startOnce(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		var held []context.Context
+		for {
+			ctx, release, err := c.Hold(t.Context(), ClassStart, 2)
+			defer release()
+			if err != nil {
+				if e, ok := errors.AsType[*BudgetError](err); !ok || time.Until(e.ResetAt) <= 0 {
+					t.Fatalf("Hold: %v, want a BudgetError that tells the time of relief", err)
+				}
+				break
+			}
+			held = append(held, ctx)
+		}
+		if len(held) != 44 { // 99 left, 10 of them kept
+			t.Errorf("%d holds of 2, want 44", len(held))
+		}
+		for range 3 {
+			_ = startOnce(t.Context(), c) // one more fits, not two
+		}
+		for _, ctx := range held {
+			for range 2 {
+				if err := startOnce(ctx, c); err != nil {
+					t.Fatalf("a request that was held for: %v", err)
+				}
+			}
+		}
+		if err := startOnce(held[0], c); !errors.Is(err, ErrBudgetSpent) {
+			t.Errorf("a third request on a hold of 2: %v, want ErrBudgetSpent", err)
+		}
+		if w.refused != 0 || w.sent != 90 {
+			t.Errorf("%d requests sent, %d refused, want 90 and none", w.sent, w.refused)
+		}
+		time.Sleep(2 * time.Hour)
+		_, release, err := c.Hold(t.Context(), ClassStart, 90)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		release()
+		if _, _, err := c.Hold(t.Context(), ClassStart, 90); err != nil {
+			t.Errorf("after a release: %v", err)
+		}
+	})
+}
+
+// When nothing is known of the budget yet, one request asks for all.
+func TestBudgetUnknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &window{limit: 100, latency: time.Second}
+		for range 100 { // by another program
+			if resp, err := w.RoundTrip(httptest.NewRequest(http.MethodGet, "/", nil)); err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatal(resp, err)
+			}
+		}
+		c := newTestClient(t, w)
+		var g sync.WaitGroup
+		for range 20 {
+			g.Go(func() { _ = startOnce(t.Context(), c) })
+		}
+		g.Wait()
+		if w.refused != 1 {
+			t.Errorf("%d requests answered with 429, want 1", w.refused)
 		}
 	})
 }
@@ -244,7 +320,7 @@ func TestBudgetNaturalClasses(t *testing.T) {
 // A tiny limit must not be all reserve.
 func TestReserve(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ limit, start, sweep int }{{1000, 10, 50}, {100, 5, 20}, {10, 2, 2}, {3, 0, 0}, {100_000, 1000, 5000}} {
+	for _, tt := range []struct{ limit, start, sweep int }{{1000, 30, 50}, {100, 10, 20}, {10, 2, 2}, {3, 0, 0}, {100_000, 3000, 5000}} {
 		if got := ClassStart.reserve(tt.limit); got != tt.start {
 			t.Errorf("start reserve of %d = %d, want %d", tt.limit, got, tt.start)
 		}
@@ -283,13 +359,13 @@ func TestGovernorAfter429(t *testing.T) {
 				g := newGovernor()
 				for _, header := range tt.headers {
 					time.Sleep(g.pauseLeft())
-					seq, err := g.admit(ClassStart)
+					seq, err := g.admit(ClassStart, nil)
 					if err != nil {
 						t.Fatal(err)
 					}
 					g.record(seq, http.StatusTooManyRequests, header)
 				}
-				_, err := g.admit(ClassStart)
+				_, err := g.admit(ClassStart, nil)
 				e, ok := errors.AsType[*BudgetError](err)
 				if !ok || !e.Paused {
 					t.Fatalf("admit after 429 = %v, want a pause", err)
@@ -297,7 +373,7 @@ func TestGovernorAfter429(t *testing.T) {
 				if pause := time.Until(e.ResetAt); pause < tt.min || pause > tt.max {
 					t.Errorf("pause of %v, want %v to %v", pause, tt.min, tt.max)
 				}
-				if _, err := g.admit(ClassAbort); (err != nil) != tt.abortWaits {
+				if _, err := g.admit(ClassAbort, nil); (err != nil) != tt.abortWaits {
 					t.Errorf("admit(abort) = %v, want refused %v", err, tt.abortWaits)
 				}
 			})
@@ -312,7 +388,7 @@ func TestGovernorForgetsPauses(t *testing.T) {
 		g := newGovernor()
 		for _, status := range []int{429, 429, 200, 429} {
 			time.Sleep(g.pauseLeft())
-			seq, err := g.admit(ClassStart)
+			seq, err := g.admit(ClassStart, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -388,8 +464,8 @@ func TestBudgetIsRecorded(t *testing.T) {
 func TestGovernorIgnoresOvertakenAnswers(t *testing.T) {
 	t.Parallel()
 	g := newGovernor()
-	first, _ := g.admit(ClassStart)
-	second, _ := g.admit(ClassStart)
+	first, _ := g.admit(ClassStart, nil)
+	second, _ := g.admit(ClassStart, nil)
 	h := func(remaining string) http.Header {
 		return reply(0, "", "x-ratelimit-limit", "1000", "x-ratelimit-remaining", remaining, "x-ratelimit-reset", "60").Header
 	}

@@ -12,7 +12,10 @@ import (
 // headers.
 func (c *Client) budgeted(next stage) stage {
 	return func(ctx context.Context, r *request) (*answer, error) {
-		seq, err := c.governor.admit(r.classIn(ctx))
+		if err := c.governor.await(ctx); err != nil {
+			return nil, err
+		}
+		seq, err := c.governor.admit(r.classIn(ctx), holdIn(ctx))
 		if err != nil {
 			return nil, err
 		}
