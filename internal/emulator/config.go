@@ -3,6 +3,7 @@ package emulator
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 )
 
@@ -35,7 +36,8 @@ type Config struct {
 	RateWindow time.Duration
 
 	// TimeScale makes the platform's own waits shorter: back-off between
-	// retries, active deadline and grace period are divided by it. 0 is 1.
+	// retries (of job runs and of notifications), active deadline and grace
+	// period are divided by it. 0 is 1.
 	TimeScale float64
 	// Switches choose among answers that Northflank does not document; see
 	// SwitchTable. Missing names keep their default.
@@ -46,6 +48,10 @@ type Config struct {
 
 	// Runner executes containers. Nil runs them as local processes.
 	Runner Runner
+
+	// Deliveries carries notifications to the addresses of their integrations.
+	// Nil: the network, by HTTP_PROXY and HTTPS_PROXY where they are set.
+	Deliveries http.RoundTripper
 
 	// OnRequest is called when the n-th request (from 1) has arrived and before
 	// it takes effect; OnAnswer after it took effect and before the answer

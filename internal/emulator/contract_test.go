@@ -462,17 +462,6 @@ func TestAccountObjects(t *testing.T) {
 	if p := call(t, s, "GET", "/v1/projects/my-data", "").want(t, 200); p.get("deployment.region") != "us-central" {
 		t.Errorf("project: %s", p.text)
 	}
-	const hooks = "/v1/integrations/notifications"
-	hook := call(t, s, "POST", hooks, `{"name":"prefect worker","type":"RAW_WEBHOOK","webhook":"https://w.example","secret":"s3","events":{"trigger:job-run:failure":true}}`).want(t, 200)
-	if strings.Contains(hook.text, "s3") || hook.get("id") != "prefect-worker" {
-		t.Errorf("notification: %s", hook.text)
-	}
-	call(t, s, "POST", hooks+"/prefect-worker", `{"webhook":"https://x.example"}`).want(t, 200)
-	if got := call(t, s, "GET", hooks+"/prefect-worker", "").want(t, 200); got.get("webhook") != "https://x.example" {
-		t.Errorf("notification: %s", got.text)
-	}
-	call(t, s, "DELETE", hooks+"/prefect-worker", "").want(t, 200)
-	call(t, s, "GET", hooks+"/prefect-worker", "").want(t, 404)
 	call(t, s, "GET", "/v1/integrations/registries", "").want(t, 200)
 	if m := call(t, s, "GET", jobsPath+"/one/metrics?metricTypes=memory", "").want(t, 200); m.get("memory.values") == nil {
 		t.Errorf("metrics: %s", m.text)

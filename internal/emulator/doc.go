@@ -36,7 +36,8 @@
 //     that cannot be pulled exist as faults.
 //   - Schedules. Cron jobs are stored and never started. Health checks, builds,
 //     build-time settings and registry credentials are taken and not used.
-//   - Notifications. They can be managed; no event is delivered.
+//   - Notifications of anything but job runs and their containers, and to
+//     others than RAW_WEBHOOK integrations. They can be managed.
 //   - The deprecated POST /jobs/{job}/settings, /scale and /suspend, exec, and
 //     everything else of Northflank that has nothing to do with jobs.
 package emulator

@@ -90,12 +90,26 @@ func (s *Server) conclude(r *run, code int, cause error) {
 		}
 	}
 	s.keep(r)
+	s.tell(r, endEvent(cause))
 	s.mu.Unlock()
 	r.log.close()
 	s.store.flush()
 	s.changes.notify()
 	s.logger.Info("job run concluded", slog.String("job_id", r.Job), slog.String("job_run_id", r.ID),
 		slog.String("reason", r.Reason), slog.Int("exit_code", code))
+}
+
+// endEvent names a job run's end. When Northflank says terminate is unpublished.
+func endEvent(cause error) string {
+	switch {
+	case cause == nil:
+		return eventSuccess
+	case errors.Is(cause, errAborted):
+		return eventAbort
+	case errors.Is(cause, errJobDeleted):
+		return eventTerminate
+	}
+	return eventFailure
 }
 
 // runContainer executes one container. cause is set when it was not its command
@@ -125,8 +139,12 @@ func (s *Server) runContainer(ctx context.Context, r *run, task Task) (code int,
 		s.setContainer(r, taskFinished)
 	case cause == nil, errors.Is(cause, errOOM):
 		s.setContainer(r, taskFailed)
+		s.tellOf(r, eventCrash)
 	default:
 		s.setContainer(r, taskKilled)
+		if errors.Is(cause, errEvicted) {
+			s.tellOf(r, eventEviction)
+		}
 	}
 	return code, cause
 }

@@ -52,7 +52,7 @@ var routes = sync.OnceValue(func() []*route {
 		{method: "GET", path: hooks, right: rightHooksRead, handle: (*Server).listNotifications},
 		{method: "POST", path: hooks, right: rightHooksCreate, body: notificationFields, handle: (*Server).createNotification},
 		{method: "GET", path: aHook, right: rightHooksRead, handle: (*Server).getNotification},
-		{method: "POST", path: aHook, right: rightHooksUpdate, body: optional(notificationFields), handle: (*Server).updateNotification},
+		{method: "POST", path: aHook, right: rightHooksUpdate, body: notificationUpdateFields, handle: (*Server).updateNotification},
 		{method: "DELETE", path: aHook, right: rightHooksDelete, handle: (*Server).deleteNotification},
 
 		{method: "GET", path: "/projects", right: rightProjectRead, handle: (*Server).listProjects},

@@ -110,6 +110,7 @@ func (s *Server) startRun(q *request) (answer, *apiError) {
 	ctx, stop := context.WithCancelCause(s.ctx)
 	r.stop = stop
 	s.keep(r)
+	s.tell(r, eventStart)
 	s.changes.notify()
 	deadline := q.job.spec.Settings.ActiveDeadlineSeconds
 	s.work.Go(func() { s.live(ctx, r, task, deadline) })

@@ -210,21 +210,6 @@ var secretFields = []field{
 
 var secretPatchFields = optional(without(secretFields, "name"))
 
-var notificationFields = []field{
-	{name: "name", pattern: patternName, min: 3, max: 39, required: true},
-	{name: "type", enum: []string{"RAW_WEBHOOK", "DISCORD", "TEAMS", "TEAMS_WORKFLOWS"}, required: true},
-	{name: "webhook", required: true},
-	{name: "secret"},
-	{name: "restricted", kind: boolean},
-	{name: "projects", kind: list, of: []field{{kind: text}}},
-	{name: "events", kind: open, required: true},
-	{name: "restrictions", kind: object, of: []field{{name: "tags", kind: object, of: []field{
-		{name: "enabled", kind: boolean},
-		{name: "items", kind: list, of: []field{{kind: text}}},
-		{name: "matchCondition", enum: []string{"or", "and"}},
-	}}}},
-}
-
 func billing(whole bool) field {
 	return field{name: "billing", kind: object, required: whole, of: []field{
 		// The pattern of the docs (SLUG) refuses nf-gpu-rtx_pro_6000-96-8g, which

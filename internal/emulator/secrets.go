@@ -61,14 +61,20 @@ func (g *secretGroup) reaches(j *job) bool {
 			return true
 		}
 	}
+	return tagsMatch(r.Tags, r.TagMatchCondition, j.spec.Tags)
+}
+
+// tagsMatch reports whether an object has all wanted tags (condition "and") or
+// any of them.
+func tagsMatch(wanted []string, condition string, has []string) bool {
 	matched := 0
-	for _, tag := range r.Tags {
-		if slices.Contains(j.spec.Tags, tag) {
+	for _, tag := range wanted {
+		if slices.Contains(has, tag) {
 			matched++
 		}
 	}
-	if r.TagMatchCondition == "and" {
-		return len(r.Tags) > 0 && matched == len(r.Tags)
+	if condition == "and" {
+		return len(wanted) > 0 && matched == len(wanted)
 	}
 	return matched > 0
 }

@@ -22,9 +22,12 @@ type Server struct {
 	faults  *Faults
 	changes broadcast
 
+	deliverer  *http.Client  // of notifications
+	delivering chan struct{} // has room for maxDelivering attempts
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
-	work   sync.WaitGroup // job runs, tails, listeners
+	work   sync.WaitGroup // job runs, tails, listeners, deliveries
 	closed sync.Once
 
 	mu            sync.Mutex // guards what follows
@@ -37,7 +40,8 @@ type Server struct {
 	bodies        []RecordedBody
 	projects      map[string]*project
 	tags          map[string]map[string]any
-	notifications map[string]map[string]any
+	notifications map[string]*integration
+	undelivered   int // notifications under way
 	arrivals      int
 	runCount      uint64
 }
@@ -61,7 +65,8 @@ func New(config Config) (*Server, error) {
 		rate:     rateLimit{limit: config.RateLimit, window: config.RateWindow},
 		counters: newCounters(),
 		tokens:   map[string]*Token{}, projects: map[string]*project{},
-		tags: map[string]map[string]any{}, notifications: map[string]map[string]any{},
+		tags: map[string]map[string]any{}, notifications: map[string]*integration{},
+		deliverer: newDeliverer(config.Deliveries), delivering: make(chan struct{}, maxDelivering),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	for i := range config.Tokens {
@@ -107,6 +112,7 @@ func (s *Server) Close() {
 			_ = server.Close() // ends what Shutdown would wait for; job runs are gone anyway
 		}
 		s.work.Wait()
+		s.deliverer.CloseIdleConnections()
 		if closer, ok := s.runner.(interface{ close() }); ok {
 			closer.close()
 		}
@@ -126,7 +132,7 @@ func (s *Server) enter() bool {
 }
 
 // Changed returns a channel that is closed at the next change of a job, a job
-// run or a log.
+// run or a log, and when a notification integration is disabled.
 func (s *Server) Changed() <-chan struct{} { return s.changes.wait() }
 
 // broadcast wakes everybody who waits.

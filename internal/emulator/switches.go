@@ -39,6 +39,9 @@ const (
 	SwitchLogJSON        = "log-json"
 	SwitchLogEnvelope    = "log-envelope"
 	SwitchTailEnd        = "tail-end"
+	SwitchWebhookRun     = "webhook-run"
+	SwitchWebhookEvent   = "webhook-event"
+	SwitchWebhookCopies  = "webhook-copies"
 )
 
 // SwitchTable lists every switch.
@@ -64,6 +67,9 @@ func SwitchTable() []Switch {
 		{SwitchLogJSON, []string{"string", "object"}, "log lines that are JSON objects: as text, or as objects without prefix"},
 		{SwitchLogEnvelope, []string{"data", "logs", "nested"}, "range answer: data:[..], data:{logs:[..]}, or data:{data:[..]}"},
 		{SwitchTailEnd, []string{"open", "close"}, "a tail of one job run stays open after its end, or is closed by the server"},
+		{SwitchWebhookRun, []string{"named", "omitted"}, "notifications name the job run, or only its job and project"},
+		{SwitchWebhookEvent, []string{"plain", "trigger"}, "event names in notifications: job-run:start, or trigger:job-run:start"},
+		{SwitchWebhookCopies, []string{"once", "twice"}, "a notification comes once, or twice with the same event id"},
 	}
 }
 

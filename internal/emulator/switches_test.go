@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -236,6 +237,35 @@ func TestSwitches(t *testing.T) {
 				}
 			},
 		},
+		{
+			SwitchWebhookRun,
+			Config{Runner: exits(0)},
+			map[string]string{"named": "job project run", "omitted": "job project"},
+			func(t *testing.T, s *Server) string {
+				return strings.Join(slices.Sorted(maps.Keys(told(t, s)[0].Data)), " ")
+			},
+		},
+		{
+			SwitchWebhookEvent,
+			Config{Runner: exits(0)},
+			map[string]string{"plain": "job-run:success job-run:success", "trigger": "trigger:job-run:success trigger:job-run:success"},
+			func(t *testing.T, s *Server) string {
+				n := told(t, s)[0]
+				return n.Event + " " + n.Header.Get("X-Northflank-Notification-Integration-Event-Type")
+			},
+		},
+		{
+			SwitchWebhookCopies,
+			Config{Runner: exits(0)},
+			map[string]string{"once": "1 1", "twice": "2 1"},
+			func(t *testing.T, s *Server) string {
+				all, ids := told(t, s), map[string]bool{}
+				for _, n := range all {
+					ids[n.Header.Get("X-Northflank-Notification-Integration-Event-Id")] = true
+				}
+				return fmt.Sprint(len(all), " ", len(ids))
+			},
+		},
 	}
 	var covered []string
 	for _, tt := range tests {
@@ -265,6 +295,17 @@ func TestSwitches(t *testing.T) {
 			}
 		}
 	}
+}
+
+// told returns the notifications of a job run's success.
+func told(t *testing.T, s *Server) []received {
+	t.Helper()
+	rc := newReceiver(nil)
+	s.deliverer = newDeliverer(rc)
+	hook(t, s, `{"events":{"trigger:job-run:start":false}}`)
+	startRun(t, s, simple, "{}")
+	synctest.Wait()
+	return rc.received()
 }
 
 func TestSetSwitch(t *testing.T) {
