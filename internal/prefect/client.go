@@ -37,6 +37,11 @@ type Client struct {
 	settings *Settings
 	logger   *slog.Logger
 	chain    stage
+
+	// For the event stream, which is no exchange of the chain.
+	http         *http.Client
+	socketHeader http.Header
+	observe      func(Call)
 }
 
 // NewClient makes a client; it sends nothing yet. It fails when the settings
@@ -53,9 +58,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 			return nil, err
 		}
 	}
-	wire := headersStage(
-		sendStage(httpClient, s.APIURL, s.RequestTimeout),
-		fixedHeaders(s, o.WorkerName, o.Version, o.Logger))
+	headers := fixedHeaders(s, o.WorkerName, o.Version, o.Logger)
+	wire := headersStage(sendStage(httpClient, s.APIURL, s.RequestTimeout), headers)
 	if s.CSRFEnabled && !s.IsCloud() {
 		wire = newCSRFStage(wire, observeStage(wire, o.Logger, o.Observe)).do
 	}
@@ -64,7 +68,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 		maxRetries: s.MaxRetries, jitter: s.RetryJitter, extraCodes: s.RetryExtraCodes,
 		logger: o.Logger, maintenance: o.Maintenance,
 	}
-	return &Client{settings: s, logger: o.Logger, chain: observeStage(retry.do, o.Logger, o.Observe)}, nil
+	return &Client{
+		settings: s, logger: o.Logger, chain: observeStage(retry.do, o.Logger, o.Observe),
+		http: httpClient, socketHeader: socketHeaders(headers), observe: o.Observe,
+	}, nil
 }
 
 // request is what a method sends: path arguments in the template's order, query

@@ -21,8 +21,7 @@ const maxAnswerBytes = 64 << 20
 // error: no complete answer was read.
 func sendStage(client *http.Client, apiURL string, timeout time.Duration) stage {
 	return func(ctx context.Context, ex *exchange) (*reply, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, timeout,
-			fmt.Errorf("no answer within %s: %w", timeout, context.DeadlineExceeded))
+		ctx, cancel := withTimeout(ctx, timeout)
 		defer cancel()
 
 		if ctx.Err() != nil {
@@ -52,6 +51,10 @@ func sendStage(client *http.Client, apiURL string, timeout time.Duration) stage 
 		}
 		return &reply{status: resp.StatusCode, header: resp.Header, body: body}, nil
 	}
+}
+
+func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s: %w", timeout, context.DeadlineExceeded))
 }
 
 // transportCause strips net/http's wrapper, which repeats method and URL, and
