@@ -22,6 +22,12 @@ var permissions = map[string]permission{
 	"DELETE " + routeRun:     {"abort job runs", "Project > Jobs > General > Update", "Project > Jobs > Deployment > Deploy Build"},
 	"GET " + routeContainers: {"list containers", "Project > Jobs > Deployment > View Observability", "Project > Jobs > Deployment > View Instance Logs"},
 	"GET " + routeLogs:       {"read logs", "Project > Jobs > Deployment > View Observability", "Project > Jobs > Deployment > View Instance Logs"},
+
+	"GET " + routeNotifications:   {"list webhooks", "Account > Observability > Notifications > Read", "Account > Team > Notifications > Read"},
+	"POST " + routeNotifications:  {"create webhooks", "Account > Observability > Notifications > Create", "Account > Team > Notifications > Manage"},
+	"GET " + routeNotification:    {"read webhooks", "Account > Observability > Notifications > Read", "Account > Team > Notifications > Read"},
+	"POST " + routeNotification:   {"update webhooks", "Account > Observability > Notifications > Update", "Account > Team > Notifications > Manage"},
+	"DELETE " + routeNotification: {"delete webhooks", "Account > Observability > Notifications > Delete", "Account > Team > Notifications > Manage"},
 }
 
 // Hint is the next step, or "" where there is none to give.
@@ -29,6 +35,8 @@ func (e *Error) Hint() string {
 	switch {
 	case e.Status >= 300 && e.Status < 400:
 		return "Northflank never redirects: check the Northflank API address"
+	case e.ofNotifications() && e.notificationHint() != "":
+		return e.notificationHint()
 	case e.Status == http.StatusBadRequest:
 		return "Northflank refused a value: correct the job variable that sets the field named above"
 	case e.Status == http.StatusUnauthorized:
@@ -58,8 +66,11 @@ func (e *Error) permissionHint() string {
 	if p.before != "" {
 		needs += fmt.Sprintf(" (older accounts: %s)", p.before)
 	}
-	return fmt.Sprintf("the token's API role may not %s here: give it %s, and check that its project restriction includes project %q",
-		p.does, needs, e.Project)
+	hint := fmt.Sprintf("the token's API role may not %s here: give it %s", p.does, needs)
+	if e.Project != "" {
+		hint += fmt.Sprintf(", and check that its project restriction includes project %q", e.Project)
+	}
+	return hint
 }
 
 func (e *Error) notFoundHint() string {
@@ -70,6 +81,25 @@ func (e *Error) notFoundHint() string {
 		return fmt.Sprintf("the job does not exist in project %q (deleted?), or the token does not see it", e.Project)
 	case routePlans:
 		return "check the Northflank API address"
+	}
+	return ""
+}
+
+func (e *Error) ofNotifications() bool {
+	return e.Route == routeNotifications || e.Route == routeNotification
+}
+
+// notificationHint is what webhooks have a next step of their own for.
+func (e *Error) notificationHint() string {
+	switch {
+	case e.Status == http.StatusBadRequest:
+		return "Northflank refused a value: correct the field named above"
+	case e.Status == http.StatusNotFound && e.Route == routeNotification:
+		return "the webhook does not exist any more, or the token does not see it"
+	case e.Status == http.StatusNotFound:
+		return "check the Northflank API address, and give the team id if the token is an organisation's"
+	case e.Status == http.StatusConflict:
+		return "another notification integration has a name too much like this one: choose another name"
 	}
 	return ""
 }

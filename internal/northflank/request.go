@@ -57,8 +57,7 @@ type Call struct {
 	Budget   Budget // after this attempt
 }
 
-// The routes, as shown in errors and metrics. Under a project all but the last
-// two groups.
+// The routes, as shown in errors and metrics.
 const (
 	routeProject    = "/projects/{project}"
 	routeJobs       = "/jobs"
@@ -67,7 +66,10 @@ const (
 	routeRun        = "/jobs/{job}/runs/{run}"
 	routeContainers = "/jobs/{job}/containers"
 	routeLogs       = "/jobs/{job}/logs"
-	routePlans      = "/plans"
+
+	routeNotifications = "/integrations/notifications"
+	routeNotification  = "/integrations/notifications/{notification}"
+	routePlans         = "/plans"
 )
 
 // projectRequest builds a request under a project. segments are alternating
@@ -80,14 +82,26 @@ func (c *Client) projectRequest(method, route, project string, class Class, segm
 	return &request{method: method, route: route, path: path, project: project, class: class}, nil
 }
 
-// projectPath is the one place that knows the two forms of a project's path:
-// organisation tokens need the team form.
 func (c *Client) projectPath(project string, segments ...string) (string, error) {
-	parts := make([]string, 0, len(segments)+4)
-	if c.team != "" {
-		parts = append(parts, "teams", c.team)
+	return c.accountPath(append([]string{"projects", project}, segments...)...)
+}
+
+// accountRequest builds a request for something of the account.
+func (c *Client) accountRequest(method, route string, class Class, segments ...string) (*request, error) {
+	path, err := c.accountPath(segments...)
+	if err != nil {
+		return nil, err
 	}
-	parts = append(append(parts, "projects", project), segments...)
+	return &request{method: method, route: route, path: path, class: class}, nil
+}
+
+// accountPath is the one place that knows the two forms of a path:
+// organisation tokens need the team form.
+func (c *Client) accountPath(segments ...string) (string, error) {
+	parts := segments
+	if c.team != "" {
+		parts = append([]string{"teams", c.team}, segments...)
+	}
 	var b strings.Builder
 	b.WriteString("/v1")
 	for _, p := range parts {
@@ -100,11 +114,11 @@ func (c *Client) projectPath(project string, segments ...string) (string, error)
 	return b.String(), nil
 }
 
-// invalidIDError: a project, team, job or job run id that cannot be part of a path.
+// invalidIDError: an id that cannot be part of a path.
 type invalidIDError struct{ id string }
 
 func (e *invalidIDError) Error() string {
-	return fmt.Sprintf("%q is not a Northflank project, team, job or job run id", e.id)
+	return fmt.Sprintf("%q is not the id of anything in Northflank", e.id)
 }
 
 func (e *invalidIDError) Is(target error) bool { return target == ErrInvalid }
