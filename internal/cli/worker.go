@@ -49,6 +49,8 @@ func workerStartCommand(io Streams) *cli.Command {
 			&cli.FloatFlag{Name: "heartbeat-seconds", Hidden: true, Usage: "time between two heartbeats (default: PREFECT_WORKER_HEARTBEAT_SECONDS, 30)"},
 			&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "at most `N` flow runs at a time (default: no limit)", HideDefault: true},
 			&cli.BoolFlag{Name: "run-once", Usage: "poll once, wait for those flow runs, and exit"},
+			&cli.FloatFlag{Name: "sweep-min-seconds", Usage: "at least `SECONDS` between two rounds of looks (default: 15)", HideDefault: true},
+			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true},
 			&cli.BoolFlag{Name: "with-healthcheck", Usage: "serve /health on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
 			&cli.StringFlag{Name: "install-policy", Usage: "`POLICY` of the Python worker: accepted, without effect", Value: "prompt", HideDefault: true},
 			&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template for a pool that does not exist yet"},
@@ -96,6 +98,7 @@ func workerOptions(cmd *cli.Command, io Streams) (*worker.Options, error) {
 		Prefetch:  secondsOf(cmd, "prefetch-seconds", settings.WorkerPrefetchSeconds),
 		Heartbeat: secondsOf(cmd, "heartbeat-seconds", settings.WorkerHeartbeatSeconds),
 		Query:     time.Duration(settings.WorkerQuerySeconds * float64(time.Second)),
+		Timing:    worker.Timing{SweepMin: secondsOf(cmd, "sweep-min-seconds", 0), SweepMax: secondsOf(cmd, "sweep-max-seconds", 0)},
 		RunOnce:   cmd.Bool("run-once"), CreatePool: cmd.Bool("create-pool-if-not-found"),
 		Accounts: newAccounts(log, cmd.Bool("verbose")), Logger: log, Out: io.Out,
 	}
@@ -123,6 +126,11 @@ func checkWorkerFlags(cmd *cli.Command) error {
 	}
 	if cmd.IsSet("limit") && cmd.Int("limit") < 1 {
 		return usagef("leave --limit out for no limit", "--limit %d: it must be at least 1", cmd.Int("limit"))
+	}
+	least, most := secondsOf(cmd, "sweep-min-seconds", worker.DefaultTiming().SweepMin.Seconds()), secondsOf(cmd, "sweep-max-seconds", worker.DefaultTiming().SweepMax.Seconds())
+	if least < time.Second || most < least {
+		return usagef("give --sweep-min-seconds 1 or more, and --sweep-max-seconds no less than it",
+			"looks at job runs between %s and %s apart: that is no range of seconds", least, most)
 	}
 	for _, flag := range []string{"prefetch-seconds", "heartbeat-seconds"} {
 		if cmd.IsSet(flag) && cmd.Float(flag) < 0 {

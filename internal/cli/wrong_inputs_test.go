@@ -73,6 +73,8 @@ var wrongUses = []wrongUse{
 
 	{name: "worker without a pool", args: "worker start"},
 	{name: "worker of another type", args: "worker start --pool my-pool --type process"},
+	{name: "worker that looks too often", args: "worker start --pool my-pool --sweep-min-seconds 0.1"},
+	{name: "worker whose longest wait is shorter than its shortest", args: "worker start --pool my-pool --sweep-max-seconds 10"},
 	{name: "worker with a limit of zero", args: "worker start --pool my-pool --limit 0"},
 	{name: "worker with a slash in its name", args: "worker start --pool my-pool --name a/b"},
 	{name: "worker that looks back in time", args: "worker start --pool my-pool --prefetch-seconds -1"},

@@ -118,7 +118,7 @@ func TestBuildDefault(t *testing.T) {
 	}
 	wantRun := northflank.RunRequest{
 		RuntimeEnvironment: map[string]string{
-			"PREFECT_API_URL": "https://prefect.example/api", "PREFECT_API_KEY": "pnu_planted_key",
+			"PREFECT_API_URL": "https://prefect.example/api", "PREFECT_API_KEY": "pnu_planted_key", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 			"PREFECT__FLOW_RUN_ID": "0199c0de-0000-7000-8000-00000000000a", "PREFECT__WORKER_NAME": "worker 1",
 			"PREFECT__FLOW_ID": "f10e0000-0000-4000-8000-000000000002", "PREFECT__FLOW_NAME": "my-flow",
 			"PREFECT__DEPLOYMENT_ID": "de910000-0000-4000-8000-000000000003", "PREFECT__DEPLOYMENT_NAME": "my-northflank-deployment",

@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/northflank/prefect-northflank/internal/northflank"
@@ -25,6 +26,7 @@ var envName = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 // wins, null removes: Prefect settings, PREFECT__*, env, runtime_environment.
 func (b *builder) environment() environment {
 	e := environment{values: map[string]string{}, origins: map[string]Origin{}}
+	e.set(HeartbeatVariable, strconv.Itoa(HeartbeatSeconds), Origin{Source: FromWorker})
 	leaveOut, _ := b.boolean("leave_out_prefect_credentials")
 	for name, value := range b.in.SettingsEnv {
 		if leaveOut && (name == "PREFECT_API_KEY" || name == "PREFECT_API_AUTH_STRING") {
@@ -50,9 +52,22 @@ func (b *builder) environment() environment {
 			e.set(v.Key, v.Text, b.originOf(key, name))
 		}
 	}
+	if _, set := e.values[oldHeartbeatVariable]; set && e.origins[HeartbeatVariable].Source == FromWorker {
+		delete(e.values, HeartbeatVariable)
+		delete(e.origins, HeartbeatVariable)
+	}
 	b.checkInherited(e)
 	return e
 }
+
+// A flow tells regularly that it lives, so that its silence tells that it died
+// without a look at Northflank (Prefect 3.8: flow engine, heartbeats; every
+// 180 s by default, 30 s at the least).
+const (
+	HeartbeatVariable    = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY" // seconds
+	HeartbeatSeconds     = 30                                  // unless the user says otherwise
+	oldHeartbeatVariable = "PREFECT_RUNNER_HEARTBEAT_FREQUENCY" // its earlier name, which Prefect still reads
+)
 
 func (e *environment) set(name, value string, from Origin) {
 	e.values[name] = value

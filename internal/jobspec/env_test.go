@@ -31,7 +31,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 	want := map[string]string{
 		"A": "settings", "B": "env", "C": "runtime", "D": "back",
 		"BOOL": "True", "INT": "5", "FLOAT": "1e+16", "EMPTY": "",
-		"PREFECT_API_URL":      "http://other/api",
+		"PREFECT_API_URL":      "http://other/api", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 		"PREFECT__FLOW_RUN_ID": in.FlowRun.ID, "PREFECT__WORKER_NAME": "worker 1", "PREFECT__WORKER_ID": "w-1",
 		"PREFECT__FLOW_ID": in.Flow.ID, "PREFECT__FLOW_NAME": "mine",
 	}
@@ -41,7 +41,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 	wantOrigins := map[string]string{
 		"A": FromSettings, "B": "flow run via variable b", "C": FromDeployment, "D": FromDeployment,
 		"BOOL": FromDeployment, "INT": FromDeployment, "FLOAT": FromDeployment, "EMPTY": FromDeployment,
-		"PREFECT_API_URL": FromDeployment, "PREFECT__FLOW_RUN_ID": FromWorker, "PREFECT__WORKER_NAME": FromWorker,
+		"PREFECT_API_URL": FromDeployment, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": FromWorker, "PREFECT__FLOW_RUN_ID": FromWorker, "PREFECT__WORKER_NAME": FromWorker,
 		"PREFECT__WORKER_ID": FromWorker, "PREFECT__FLOW_ID": FromWorker, "PREFECT__FLOW_NAME": FromDeployment,
 	}
 	got := map[string]string{}
@@ -50,6 +50,37 @@ func TestEnvironmentPrecedence(t *testing.T) {
 	}
 	if diff := cmp.Diff(wantOrigins, got); diff != "" {
 		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+}
+
+// A flow tells every 30 s that it lives, unless the user set its pace anywhere,
+// under either name.
+func TestHeartbeats(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name          string
+		settings, env vars
+		want, wantOld string
+	}{
+		{"nothing set", nil, nil, "30", ""},
+		{"in the profile", vars{HeartbeatVariable: "60"}, nil, "60", ""},
+		{"in env", nil, vars{HeartbeatVariable: 120}, "120", ""},
+		{"removed", nil, vars{HeartbeatVariable: nil}, "", ""},
+		{"old name in the profile", vars{oldHeartbeatVariable: "90"}, nil, "", "90"},
+		{"old name in env", nil, vars{oldHeartbeatVariable: "90"}, "", "90"},
+		{"both", vars{HeartbeatVariable: "60"}, vars{oldHeartbeatVariable: "90"}, "60", "90"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := inputOf(valid(vars{"env": tt.env}))
+			for name, value := range tt.settings {
+				in.SettingsEnv[name] = value.(string)
+			}
+			got := mustBuild(t, in).Run.RuntimeEnvironment
+			if got[HeartbeatVariable] != tt.want || got[oldHeartbeatVariable] != tt.wantOld {
+				t.Errorf("%s=%q, %s=%q, want %q and %q", HeartbeatVariable, got[HeartbeatVariable], oldHeartbeatVariable, got[oldHeartbeatVariable], tt.want, tt.wantOld)
+			}
+		})
 	}
 }
 

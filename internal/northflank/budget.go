@@ -41,12 +41,12 @@ func (c Class) String() string {
 	return fmt.Sprintf("class %d", int(c))
 }
 
-// reserve is how many requests of a window of limit a class leaves to the more
+// Reserve is how many requests of a window of limit a class leaves to the more
 // urgent ones. Starts leave something to the finding out of what became of them,
 // and of flow runs that fell silent: a start that nobody can watch is no help. A
 // quarter of the window is the most, so that an account with a tiny limit still
 // gets something done.
-func (c Class) reserve(limit int) int {
+func (c Class) Reserve(limit int) int {
 	switch c {
 	case ClassAbort:
 		return 0
@@ -188,7 +188,7 @@ func (g *governor) refuse(class Class, n int) error {
 		return err
 	}
 	left, limit := g.left(now)
-	if limit > 0 && left-n < class.reserve(limit) {
+	if limit > 0 && left-n < class.Reserve(limit) {
 		return &BudgetError{Class: class, Budget: g.budget, ResetAt: g.budget.ResetAt}
 	}
 	return nil

@@ -321,13 +321,13 @@ func TestBudgetNaturalClasses(t *testing.T) {
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ limit, start, sweep int }{{1000, 30, 50}, {100, 10, 20}, {10, 2, 2}, {3, 0, 0}, {100_000, 3000, 5000}} {
-		if got := ClassStart.reserve(tt.limit); got != tt.start {
+		if got := ClassStart.Reserve(tt.limit); got != tt.start {
 			t.Errorf("start reserve of %d = %d, want %d", tt.limit, got, tt.start)
 		}
-		if got := ClassSweep.reserve(tt.limit); got != tt.sweep {
+		if got := ClassSweep.Reserve(tt.limit); got != tt.sweep {
 			t.Errorf("sweep reserve of %d = %d, want %d", tt.limit, got, tt.sweep)
 		}
-		if got := ClassAbort.reserve(tt.limit); got != 0 {
+		if got := ClassAbort.Reserve(tt.limit); got != 0 {
 			t.Errorf("abort reserve of %d = %d, want 0", tt.limit, got)
 		}
 	}

@@ -17,7 +17,7 @@ func (c *Client) ListContainers(ctx context.Context, projectID, jobID, runID str
 	}
 	r, err := c.projectRequest(http.MethodGet, routeContainers, projectID, ClassEvidence, "jobs", jobID, "containers")
 	if err == nil {
-		r.query = url.Values{"runId": {runID}, "per_page": {strconv.Itoa(perPage)}}
+		r.query = url.Values{"runId": {runID}, "per_page": {strconv.Itoa(PageSize)}}
 		_, err = c.call(ctx, r, &data)
 	}
 	if err != nil {

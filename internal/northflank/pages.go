@@ -9,11 +9,12 @@ import (
 	"strconv"
 )
 
-const (
-	perPage = 100 // the most Northflank allows
-	// maxPages bounds a list: 100,000 items, and 100 hours of request budget.
-	maxPages = 1000
-)
+// PageSize is how many items a request of a list brings: the most that Northflank
+// allows.
+const PageSize = 100
+
+// maxPages bounds a list: 100,000 items, and 100 hours of request budget.
+const maxPages = 1000
 
 // pages walks a list. next builds the request of the first page; items picks
 // the list out of a page's data and names each item by its id.
@@ -31,7 +32,7 @@ func pages[T any](ctx context.Context, c *Client, action string, first func() (*
 			fail(err)
 			return
 		}
-		r.query = url.Values{"per_page": {strconv.Itoa(perPage)}, "page": {"1"}}
+		r.query = url.Values{"per_page": {strconv.Itoa(PageSize)}, "page": {"1"}}
 		seen := map[string]bool{} // cursors sent
 		head := ""                // id of the page's first item
 		for page := 1; page <= maxPages; page++ {

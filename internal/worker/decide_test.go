@@ -134,7 +134,7 @@ func TestDecide(t *testing.T) {
 
 		// The job run ended.
 		{"ended, last report may be on its way", aView(prefect.StateRunning, started, container(ended, success, time.Second)), doNothing},
-		{"ended, Prefect not read since", aView(prefect.StateRunning, started, container(ended, failed, 11*time.Second), func(v *view) { v.readAt = t0.Add(-5 * time.Second) }), doNothing},
+		{"ended, Prefect not read since", aView(prefect.StateRunning, started, container(ended, failed, 4*time.Second), func(v *view) { v.readAt = t0.Add(-2 * time.Second) }), doNothing},
 		{"ended, why", aView(prefect.StateRunning, started, container(ended, failed, time.Minute)), doEvidence},
 		{"ended with an error while running", aView(prefect.StateRunning, started, container(ended, failed, time.Minute), found(evidence{ran: true})), doCrash},
 		{"ended with success, still Running", aView(prefect.StateRunning, started, container(ended, success, time.Minute), found(evidence{ran: true})), doCrash},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/northflank/prefect-northflank/internal/northflank"
+	"github.com/northflank/prefect-northflank/internal/prefect"
 )
 
 // gate keeps flow runs unclaimed while a place in Northflank refuses work for
@@ -14,7 +15,8 @@ import (
 type gate struct {
 	mu    sync.Mutex
 	shut  map[place]*shutGate
-	first time.Duration // pause after the first refusal; doubles up to last
+	of    map[string]place // where a deployment's flow runs were last meant for
+	first time.Duration    // pause after the first refusal; doubles up to last
 	last  time.Duration
 }
 
@@ -26,11 +28,11 @@ type shutGate struct {
 }
 
 func newGate() *gate {
-	return &gate{shut: map[place]*shutGate{}, first: 5 * time.Second, last: 2 * time.Minute}
+	return &gate{shut: map[place]*shutGate{}, of: map[string]place{}, first: 5 * time.Second, last: 2 * time.Minute}
 }
 
 // enter reports whether a flow run may be claimed for p now.
-func (g *gate) enter(p place, now time.Time) bool {
+func (g *gate) enter(p place, fr prefect.FlowRun, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.shut[p]
@@ -38,10 +40,23 @@ func (g *gate) enter(p place, now time.Time) bool {
 		return true
 	}
 	if s.trying || now.Before(s.until) {
+		g.of[fr.DeploymentID] = p
 		return false
 	}
 	s.trying = true
 	return true
+}
+
+// keepsOut reports whether enter would say no, as far as that is known before the
+// flow run is prepared: thousands may wait for a place, and others behind them
+// for one that is open. A flow run with job variables of its own may be meant
+// for another place than its deployment.
+func (g *gate) keepsOut(fr prefect.FlowRun, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p, known := g.of[fr.DeploymentID]
+	s := g.shut[p]
+	return known && s != nil && (s.trying || now.Before(s.until)) && len(fr.JobVariables) == 0
 }
 
 // refused shuts the gate. It returns true when the reason is news, so that it
@@ -55,10 +70,11 @@ func (g *gate) refused(p place, err error, now time.Time) (news bool) {
 		g.shut[p] = s
 	}
 	s.trying = false
-	s.pause = min(2*s.pause, g.last)
-	s.until = now.Add(s.pause)
-	if spent, ok := errors.AsType[*northflank.BudgetError](err); ok && spent.ResetAt.After(s.until) {
-		s.until = spent.ResetAt
+	if spent, ok := errors.AsType[*northflank.BudgetError](err); ok {
+		s.until = spent.ResetAt // told, not guessed
+	} else {
+		s.pause = min(2*s.pause, g.last)
+		s.until = now.Add(s.pause)
 	}
 	news = s.message != refusalKind(err)
 	s.message = refusalKind(err)
@@ -71,6 +87,9 @@ func (g *gate) passed(p place) (reopened bool) {
 	defer g.mu.Unlock()
 	_, reopened = g.shut[p]
 	delete(g.shut, p)
+	if len(g.shut) == 0 {
+		clear(g.of)
+	}
 	return reopened
 }
 

@@ -36,8 +36,13 @@ type job struct {
 	recent   []string        // the newest of them, oldest first
 	lastUsed time.Time
 	sweptAt  time.Time // newest look, successful or not
+	sweeping bool      // a look is under way
 	trouble  int       // failed looks in a row
+	pages    int       // that the last list of its job runs took; 0: none yet
 }
+
+// listPages is what a list of the job's runs is expected to cost, in requests.
+func (j *job) listPages() int { return max(j.pages, 1) }
 
 // maxKnownRuns bounds job.runs. Only job runs younger than an unconfirmed start
 // matter, so that the set may be emptied when it grows large.

@@ -24,7 +24,7 @@ func (w *Worker) observeLoop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(backoff(failures, w.Query, 2*time.Minute)):
+		case <-time.After(backoff(failures, w.observeEvery(), 2*time.Minute)):
 		case <-w.observeNow:
 			if !sleep(ctx, time.Until(last.Add(minObserve))) {
 				return nil
@@ -40,6 +40,14 @@ func (w *Worker) observeLoop(ctx context.Context) error {
 			failures = 0
 		}
 	}
+}
+
+// observeEvery is the time between two observations that nobody asked for.
+func (w *Worker) observeEvery() time.Duration {
+	if w.feed.isUp() {
+		return slowObserve * w.Query
+	}
+	return w.Query
 }
 
 // observe reads the flow runs that are under way in the pool: ours are brought
@@ -148,6 +156,7 @@ func (t *tracked) missed(now time.Time) {
 	t.missing++
 	if t.missing >= 2 && now.Sub(t.missingSince) >= t.view.policy.timing.Relook {
 		t.view.gone, t.view.readAt = true, now
+		t.noteOver(now)
 	}
 }
 
@@ -179,6 +188,7 @@ func (w *Worker) refreshRow(t *tracked, fr prefect.FlowRun, asked time.Time) {
 		t.view.began = true
 	}
 	t.view.superseded = w.supersededBy(t, fr)
+	t.noteOver(time.Now())
 }
 
 // supersededBy reports whether the flow run has moved on without us: another
@@ -303,6 +313,7 @@ func (w *Worker) settleIn(ctx context.Context, row tracked) error {
 		t.client, t.project, t.settled = client, project, true
 		if prepared != nil {
 			t.prepared, t.view.policy = prepared, policyOf(&prepared.Spec, t.view.policy.attempt, w.Timing)
+			t.heartbeat = heartbeatOf(&prepared.Spec)
 		}
 	})
 	return nil

@@ -85,7 +85,7 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 // submit begins the submission of a flow run, if there is room. It returns
 // false when there is none for this or any later one.
 func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) bool {
-	if w.table.has(fr.ID) || ctx.Err() != nil {
+	if w.table.has(fr.ID) || w.gate.keepsOut(fr, time.Now()) || ctx.Err() != nil {
 		return ctx.Err() == nil
 	}
 	select {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type submission struct {
 	flowRun  prefect.FlowRun
 	prepared *Prepared
 	place    place
+	release  func() // gives back what was held of the request budget
 	key      jobKey // the lane that it starts on
 	attempt  int
 	polledAt time.Time     // when the poll that told of it was asked
@@ -39,10 +41,11 @@ var errHandled = errors.New("handled")
 
 // runSubmission submits a flow run and reports whether it claimed it.
 func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) (claimed bool) {
-	s := &submission{Worker: w, pool: pool, flowRun: fr, attempt: labelInt(fr.Labels, labelAttempt), polledAt: polledAt}
+	s := &submission{Worker: w, pool: pool, flowRun: fr, attempt: labelInt(fr.Labels, labelAttempt), polledAt: polledAt, release: func() {}}
+	defer func() { s.release() }()
 	// Whatever happened, decide carries on from what both sides say.
 	defer w.table.update(fr.ID, func(t *tracked) { t.busy = false })
-	ready, fault := s.prepare(ctx)
+	ctx, ready, fault := s.prepare(ctx)
 	switch {
 	case fault != nil:
 		// Claimed first, so that of several workers only one reports it.
@@ -60,8 +63,9 @@ func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr pr
 }
 
 // prepare renders the flow run and reports whether it may be claimed now; fault
-// is what is wrong with the flow run's own configuration.
-func (s *submission) prepare(ctx context.Context) (ready bool, fault error) {
+// is what is wrong with the flow run's own configuration. What is held of the
+// request budget for its start is in the returned context.
+func (s *submission) prepare(ctx context.Context) (held context.Context, ready bool, fault error) {
 	fr := s.flowRun
 	const subject = "preparing flow runs"
 	prepared, err := s.preparer.Prepare(ctx, s.pool, fr)
@@ -69,27 +73,42 @@ func (s *submission) prepare(ctx context.Context) (ready bool, fault error) {
 	switch {
 	case errors.Is(err, errDeploymentGone):
 		s.cancelDeploymentGone(ctx)
-		return false, nil
+		return ctx, false, nil
 	case errors.As(err, &wrong):
-		return false, err
+		return ctx, false, err
 	case err != nil:
 		s.said.trouble(ctx, s.log, subject, err)
-		return false, nil
+		return ctx, false, nil
 	}
 	s.said.over(ctx, s.log, subject)
 	client, err := s.accountClient(ctx, prepared.Spec.Account)
 	if err != nil {
-		return false, err
+		return ctx, false, err
 	}
 	s.prepared, s.place = prepared, place{client, prepared.Spec.ProjectID}
-	if !s.gate.enter(s.place, time.Now()) {
-		return false, nil
+	if !s.gate.enter(s.place, fr, time.Now()) {
+		return ctx, false, nil
+	}
+	ctx, s.release, err = client.Hold(ctx, northflank.ClassStart, startRequests)
+	if err != nil {
+		s.refused(ctx, err)
+		return ctx, false, nil
 	}
 	if fr.InfrastructurePID != "" && s.stillRuns(ctx, client) {
 		s.gate.left(s.place)
-		return false, nil
+		return ctx, false, nil
 	}
-	return true, nil
+	return ctx, true, nil
+}
+
+// startRequests is what a start costs at most: the job is saved, and run.
+const startRequests = 2
+
+// refused keeps flow runs Scheduled until Northflank may take them again.
+func (s *submission) refused(ctx context.Context, err error) {
+	if s.gate.refused(s.place, err, time.Now()) {
+		s.said.trouble(ctx, s.log, "starting job runs", err)
+	}
 }
 
 // cancelDeploymentGone ends a flow run whose deployment was deleted, as
@@ -206,9 +225,7 @@ func (s *submission) start(ctx context.Context) {
 	case errors.Is(err, errHandled):
 		s.gate.left(s.place)
 	case isRefusal(err):
-		if s.gate.refused(s.place, err, time.Now()) {
-			s.said.trouble(ctx, s.log, "starting job runs", err)
-		}
+		s.refused(ctx, err)
 	default:
 		s.gate.left(s.place)
 		s.log.WarnContext(ctx, "starting a flow run", "flow_run_id", s.flowRun.ID, "flow_run", s.flowRun.Name, "err", err)
@@ -221,7 +238,7 @@ func (s *submission) tellSubmitted(ctx context.Context) {
 	event := s.events.emit("prefect.worker.submitted-flow-run", flowRunRelated(s.pool, fr, s.prepared, "", nil), "")
 	s.table.update(fr.ID, func(t *tracked) {
 		t.submitted, t.prepared, t.client, t.project = event, s.prepared, s.place.client, s.place.project
-		t.view.policy = policyOf(spec, s.attempt, s.Timing)
+		t.view.policy, t.heartbeat = policyOf(spec, s.attempt, s.Timing), heartbeatOf(spec)
 	})
 	if warning := UnreachableAPI(spec.Run.RuntimeEnvironment["PREFECT_API_URL"], spec.Account.BaseURL); warning != "" {
 		s.said.trouble(ctx, s.log, "the Prefect API's address", errors.New(warning))
@@ -249,6 +266,16 @@ func policyOf(spec *jobspec.Spec, attempt int, timing Timing) policy {
 		p.killGrace = defaultKillGrace
 	}
 	return p
+}
+
+// heartbeatOf reads how often the flow tells that it lives; 0 when it does not,
+// or by a setting inside the image.
+func heartbeatOf(spec *jobspec.Spec) time.Duration {
+	seconds, err := strconv.Atoi(strings.TrimSpace(spec.Run.RuntimeEnvironment[jobspec.HeartbeatVariable]))
+	if err != nil || seconds < 1 {
+		return 0
+	}
+	return time.Duration(max(seconds, jobspec.HeartbeatSeconds)) * time.Second
 }
 
 // defaultKillGrace is Northflank's own time between SIGTERM and SIGKILL.
@@ -352,6 +379,7 @@ func (s *submission) startRun(ctx context.Context, request northflank.JobRequest
 	s.table.update(fr.ID, func(t *tracked) {
 		t.view.start, t.view.intentAt = unconfirmed, time.Now()
 	})
+	s.pace.started(key.client, time.Now())
 	run, err := s.askForRun(ctx, leaseEnds)
 	if errors.Is(err, northflank.ErrNotFound) && !northflank.MayHaveHappened(err) {
 		// Somebody deleted the job. Nothing was started: make it again, once.

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/northflank/prefect-northflank/internal/northflank"
 	"github.com/northflank/prefect-northflank/internal/prefect"
@@ -19,30 +18,30 @@ const (
 	maxSingles    = 20               // such single reads in one sweep
 	clockSlack    = 10 * time.Minute // how far Northflank's clock and ours may differ, when no answer told
 	startSlack    = 5 * time.Second  // on top of a measured difference: time to process a start
-	sweepShare    = 0.35             // of the account's requests, at most, while none run short
-	defaultLimit  = 1000             // requests an hour, until an answer tells
 	sweepLoopIdle = time.Minute
 	minLook       = time.Second // between two looks at a job, whoever asks: no bug may spend the budget
 )
 
 // sweepLoop looks at the jobs of our flow runs in Northflank, each when it is
-// due: when decide wants to know something, else at an interval that the
-// request budget allows. One list answers for up to 100 job runs.
+// due: when decide wants to know something, when there is a sign of trouble, else
+// in rounds that the request budget allows. One list answers for up to 100 job
+// runs. A slow answer about one job keeps no other waiting.
 func (w *Worker) sweepLoop(ctx context.Context) error {
+	var sweeps sync.WaitGroup
+	defer sweeps.Wait()
+	tokens := make(chan struct{}, sweepsAtOnce)
 	for {
 		due, next := w.dueSweeps(time.Now())
-		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(sweepsAtOnce)
 		for key, rows := range due {
-			g.Go(func() error {
-				w.sweep(gctx, key, rows)
-				return nil
+			sweeps.Go(func() {
+				defer w.swept(key)
+				select {
+				case tokens <- struct{}{}:
+					defer func() { <-tokens }()
+					w.sweep(ctx, key, rows)
+				case <-ctx.Done():
+				}
 			})
-		}
-		_ = g.Wait()
-		if len(due) > 0 {
-			w.table.wake()
-			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -50,30 +49,31 @@ func (w *Worker) sweepLoop(ctx context.Context) error {
 		case <-time.After(max(time.Until(next), 10*time.Millisecond)):
 		case <-w.sweepNow:
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
 }
 
-// dueSweeps returns the jobs to look at now, with copies of their rows, and
-// when the next one is due.
+// swept ends a look at a job.
+func (w *Worker) swept(key jobKey) {
+	w.table.changeJob(key, func(j *job) { j.sweeping = false })
+	w.table.wake()
+	signal(w.sweepNow) // the time of the next one is another now
+}
+
+// dueSweeps returns the jobs to look at now, with copies of the rows that are
+// looked for, and when the next one is due.
 func (w *Worker) dueSweeps(now time.Time) (due map[jobKey][]tracked, next time.Time) {
+	feedUp := w.feed.isUp()
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
 	due, next = map[jobKey][]tracked{}, now.Add(sweepLoopIdle)
 	byJob := w.table.rowsByJob()
-	watched := map[*northflank.Client]int{}
-	for key := range byJob {
-		watched[key.client]++
-	}
+	intervals := w.sweepIntervals(byJob, feedUp, now)
 	for key, rows := range byJob {
 		j := w.table.job(key)
-		at := now.Add(sweepLoopIdle)
-		interval := w.sweepInterval(key.client, watched[key.client], now)
-		for _, t := range rows {
-			at = earliest(at, t.lookDue(interval))
+		if j.sweeping {
+			continue
 		}
+		wanted, at := w.wantedOf(rows, intervals[key.client], feedUp, now)
 		at = latest(at, j.sweptAt.Add(minLook))
 		if j.trouble > 0 {
 			at = latest(at, j.sweptAt.Add(min(time.Second<<min(j.trouble, 6), time.Minute)))
@@ -82,48 +82,120 @@ func (w *Worker) dueSweeps(now time.Time) (due map[jobKey][]tracked, next time.T
 			next = earliest(next, at)
 			continue
 		}
-		j.sweptAt = now
-		for _, t := range rows {
+		j.sweptAt, j.sweeping = now, true
+		for _, t := range wanted {
 			due[key] = append(due[key], *t)
 		}
 	}
 	return due, next
 }
 
-// lookDue says when the row wants a look at its job.
-func (t *tracked) lookDue(interval time.Duration) time.Time {
-	if t.starting {
-		return latest(t.view.lastLook, t.view.intentAt).Add(interval) // its own answer is on the way
+// wantedOf returns which rows of a job are to be looked for, if any are due, and
+// since or from when. A look that nobody asked for takes along all that would be
+// due some time: it is a list that shows them too.
+func (w *Worker) wantedOf(rows []*tracked, interval time.Duration, feedUp bool, now time.Time) (wanted []*tracked, at time.Time) {
+	at = now.Add(sweepLoopIdle)
+	round := false
+	var others []*tracked
+	for _, t := range rows {
+		rowAt, why := t.lookDue(w.Timing, interval, feedUp)
+		at = earliest(at, rowAt)
+		switch {
+		case !rowAt.After(now):
+			wanted = append(wanted, t)
+			round = round || why == lookRound
+		case why == lookRound:
+			others = append(others, t)
+		}
 	}
-	if !t.lookAt.IsZero() {
-		return t.lookAt
+	if round {
+		wanted = append(wanted, others...)
 	}
-	if t.view.start == unconfirmed {
-		return t.view.lastLook.Add(time.Minute) // decide asks for what it needs
-	}
-	return latest(t.view.lastLook, t.view.intentAt).Add(interval)
+	return wanted, at
 }
 
-// sweepInterval spreads the looks at an account's jobs over what its request
-// budget allows: a fixed share of the hour, and less when others spend from it.
-func (w *Worker) sweepInterval(client *northflank.Client, jobs int, now time.Time) time.Duration {
-	b := client.Budget()
-	limit := b.Limit
-	if limit == 0 {
-		limit = defaultLimit
+// lookReason tells apart why a job is looked at.
+type lookReason int
+
+const (
+	lookAsked  lookReason = iota // somebody waits for the answer, for this row alone
+	lookSilent                   // the flow, or the platform, gave a sign of trouble
+	lookRound                    // one of many looks that serve all rows of a job
+)
+
+// lookDue says when the row wants a look at its job, and why.
+func (t *tracked) lookDue(timing Timing, interval time.Duration, feedUp bool) (time.Time, lookReason) {
+	v := &t.view
+	last := latest(v.lastLook, v.intentAt)
+	switch {
+	case t.starting:
+		return last.Add(interval), lookAsked // its own answer is on the way
+	case !t.lookAt.IsZero():
+		return t.lookAt, lookAsked
+	case v.start == unconfirmed:
+		return v.lastLook.Add(time.Minute), lookAsked // decide asks for what it needs
 	}
-	interval := time.Duration(float64(jobs) * float64(time.Hour) / (sweepShare * float64(limit)))
-	if left := b.ResetAt.Sub(now); b.Limit > 0 && left > 0 {
-		spare := max(float64(b.Remaining)-0.1*float64(limit), 1) / 2
-		interval = max(interval, time.Duration(float64(jobs)*float64(left)/spare))
+	at, why := t.unaskedLook(timing, interval, feedUp)
+	if !t.hintAt.IsZero() && t.hintAt.Before(at) {
+		return t.hintAt, lookSilent
 	}
-	return min(max(interval, w.Timing.SweepMin), w.Timing.SweepMax)
+	return at, why
+}
+
+// unaskedLook says when a row whose job run is known wants a look without a sign
+// of trouble.
+func (t *tracked) unaskedLook(timing Timing, interval time.Duration, feedUp bool) (time.Time, lookReason) {
+	v := &t.view
+	last := latest(v.lastLook, v.intentAt)
+	switch {
+	case v.over():
+		// Its container has most likely ended too: one look for all that ended
+		// meanwhile tells.
+		return latest(t.overAt, v.lastLook).Add(max(interval, timing.Settle)), lookRound
+	case v.state == prefect.StatePending:
+		// Most begin by themselves: looks get ever rarer.
+		return last.Add(max(interval, timing.FirstLook, last.Sub(v.intentAt))), lookAsked
+	case feedUp && t.beats():
+		if silent := t.heard.Add(2*t.heartbeat + heartbeatSlack); last.Before(silent) {
+			return silent, lookSilent
+		}
+	}
+	return last.Add(interval), lookRound
+}
+
+// heartbeatSlack is how late a heartbeat may come: the flow's own pace, Prefect
+// and the event stream delay it.
+const heartbeatSlack = 5 * time.Second
+
+// beats reports whether the flow is known to tell regularly that it lives.
+func (t *tracked) beats() bool { return t.heartbeat > 0 && !t.heard.IsZero() }
+
+// sweepIntervals returns the time between two rounds of looks, by account.
+func (w *Worker) sweepIntervals(byJob map[jobKey][]*tracked, feedUp bool, now time.Time) map[*northflank.Client]time.Duration {
+	costs := map[*northflank.Client]int{}
+	for key, rows := range byJob {
+		unheard, over := 0, 0
+		for _, t := range rows {
+			switch {
+			case t.view.over():
+				over = 1
+			case !feedUp || !t.beats():
+				unheard++
+			}
+		}
+		costs[key.client] += max(over, min(unheard, w.table.job(key).listPages()))
+	}
+	intervals := map[*northflank.Client]time.Duration{}
+	for client, cost := range costs {
+		intervals[client] = w.pace.interval(client, cost, now, w.Timing.SweepMin, w.Timing.SweepMax)
+	}
+	return intervals
 }
 
 // sweep looks at one job and records what it shows of the rows. A failed look
 // changes nothing but the time of the next one.
 func (w *Worker) sweep(ctx context.Context, key jobKey, rows []tracked) {
-	ctx = northflank.WithClass(ctx, sweepClass(rows))
+	ctx = northflank.WithClass(ctx, w.sweepClass(rows))
 	found, err := w.look(ctx, key, rows)
 	if ctx.Err() != nil {
 		return
@@ -147,13 +219,14 @@ func (w *Worker) sweep(ctx context.Context, key jobKey, rows []tracked) {
 	w.table.freeLanes()
 }
 
-func sweepClass(rows []tracked) northflank.Class {
+// sweepClass: what somebody waits for is more urgent than a round.
+func (w *Worker) sweepClass(rows []tracked) northflank.Class {
 	for _, t := range rows {
-		if t.view.start == unconfirmed {
-			return northflank.ClassConfirm
+		if _, why := t.lookDue(w.Timing, 0, w.feed.isUp()); why == lookRound {
+			return northflank.ClassSweep
 		}
 	}
-	return northflank.ClassSweep
+	return northflank.ClassConfirm
 }
 
 // findings are what a look at a job showed.
@@ -177,7 +250,10 @@ func (w *Worker) look(ctx context.Context, key jobKey, rows []tracked) (findings
 			wanted[t.runID] = true
 		}
 	}
-	if len(wanted) > 1 || f.counted {
+	// One by one where that is cheaper than the pages that the last list took.
+	pages := 0
+	w.table.changeJob(key, func(j *job) { pages = j.listPages() })
+	if len(wanted) > 1 && len(wanted) >= pages || f.counted {
 		if err := w.list(ctx, key, wanted, intent, &f); err != nil {
 			return f, err
 		}
@@ -242,6 +318,7 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, i
 			break
 		}
 	}
+	w.table.changeJob(key, func(j *job) { j.pages = (n + northflank.PageSize - 1) / northflank.PageSize })
 	if !f.counted {
 		return nil
 	}
@@ -321,7 +398,7 @@ func (t *tracked) record(f findings, now time.Time) {
 	}
 	v.sightings++
 	v.looks++
-	v.lastLook, t.lookAt = now, time.Time{}
+	v.lastLook, t.lookAt, t.hintAt = now, time.Time{}, time.Time{}
 	if ok {
 		t.jobRun = run
 		v.status = run.Status

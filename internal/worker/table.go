@@ -37,8 +37,13 @@ type tracked struct {
 	intended  bool      // the intent was written, or may have been
 	notBefore time.Time // after a failed action: the next try
 	failures  int       // failed actions in a row
-	lookAt    time.Time // look at the job by then; zero: the sweep's interval
-	submitted string    // id of the event that told of the submission
+	lookAt    time.Time // look at the job by then, since decide asks for it; zero: it does not
+	hintAt    time.Time // look at the job by then, since somebody hinted at trouble; zero: nobody did
+	overAt    time.Time // when it was first known that the flow run is over; zero: it is not
+
+	heartbeat time.Duration // between two signs of life of the flow; 0: it gives none
+	heard     time.Time     // when Prefect's event stream told of the flow last; zero: never
+	submitted string        // id of the event that told of the submission
 
 	missing      int // times in a row that Prefect did not know the flow run
 	missingSince time.Time
@@ -67,6 +72,17 @@ func (t *tracked) setState(state prefect.State, now time.Time) {
 	t.flowRun.State, t.flowRun.StateType, t.flowRun.StateName, t.flowRun.StateID = &state, state.Type, state.Name, state.ID
 	if state.Type == prefect.StateRunning {
 		t.view.began = true
+	}
+	t.noteOver(now)
+}
+
+// noteOver keeps overAt.
+func (t *tracked) noteOver(now time.Time) {
+	switch {
+	case !t.view.over():
+		t.overAt = time.Time{}
+	case t.overAt.IsZero():
+		t.overAt = now
 	}
 }
 

@@ -17,9 +17,14 @@ type Timing struct {
 	JobIdle     time.Duration   // a shared job is deleted when unused for this long
 	Janitor     time.Duration   // between two searches for jobs that dead workers left behind
 	RetryDelay  time.Duration   // before the first restart of a failed start; doubles
-	SweepMin    time.Duration   // shortest interval between two sweeps of a job
-	SweepMax    time.Duration   // longest
+	SweepMin    time.Duration   // shortest interval between two rounds of looks at job runs
+	SweepMax    time.Duration   // longest, unless the request budget runs short
+	FirstLook   time.Duration   // a flow that has not begun is looked for after this
+	Settle      time.Duration   // the container of a flow run that ended is looked for after this
 }
+
+// DefaultTiming returns the waits that are used where none are given.
+func DefaultTiming() Timing { return Timing{}.withDefaults() }
 
 // withDefaults fills the zero fields. The relations that matter: a start can
 // take effect at the latest StartLease plus one request timeout (30 s) after
@@ -38,7 +43,7 @@ func (t Timing) withDefaults() Timing {
 		t.StartLooks = []time.Duration{3 * time.Second, 12 * time.Second, 40 * time.Second}
 	}
 	set(&t.Relook, 5*time.Second)
-	set(&t.LateReport, 10*time.Second)
+	set(&t.LateReport, 3*time.Second)
 	set(&t.CancelGrace, 60*time.Second)
 	set(&t.LingerNote, 60*time.Second)
 	set(&t.UnownedAge, 2*time.Minute)
@@ -47,5 +52,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.RetryDelay, 10*time.Second)
 	set(&t.SweepMin, 15*time.Second)
 	set(&t.SweepMax, 5*time.Minute)
+	set(&t.FirstLook, 30*time.Second)
+	set(&t.Settle, 4*time.Minute)
 	return t
 }

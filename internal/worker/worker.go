@@ -68,6 +68,8 @@ type Worker struct {
 	flowLogs *flowLogs
 	events   *events
 	streams  *streams
+	feed     *feed
+	pace     *pace
 	said     said
 	slots    chan struct{} // one token for each submission under way
 
@@ -101,6 +103,7 @@ func New(o Options) (*Worker, error) {
 	o.Timing = o.Timing.withDefaults()
 	if o.RunOnce { // it waits for the end of its flow runs' containers
 		o.Timing.SweepMin = min(o.Timing.SweepMin, o.Timing.Relook)
+		o.Timing.Settle = min(o.Timing.Settle, o.Timing.Relook)
 	}
 	log := o.Logger.With("work_pool", o.Pool)
 	w := &Worker{
@@ -112,6 +115,7 @@ func New(o Options) (*Worker, error) {
 		},
 		table:     newTable(),
 		gate:      newGate(),
+		pace:      newPace(),
 		flowLogs:  newFlowLogs(o.Prefect, o.Settings.LoggingToAPI, log),
 		events:    newEvents(o.Prefect, o.Name, Type, log),
 		slots:     make(chan struct{}, submissionsAtOnce),
@@ -119,6 +123,7 @@ func New(o Options) (*Worker, error) {
 		polled: make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
 	}
 	w.streams = &streams{w: w, jobs: map[jobKey]*stream{}}
+	w.feed = newFeed(w)
 	w.lastPoll = time.Now() // the health check's clock starts with the worker
 	return w, nil
 }
@@ -168,12 +173,13 @@ func (w *Worker) Run(ctx context.Context) error {
 //	observe -> adopt, update the table                Prefect's side
 //	sweep -> update the table                         Northflank's side
 //	reconcile: decide(table) -> act                   what is to be done
+//	feed (Prefect's events)      -> wakes the above, tells states and signs of life
 //	sync, janitor, flow logs, events, streams         around it
 func (w *Worker) runLoops(ctx, work context.Context) error {
 	var submissions sync.WaitGroup
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run,
+		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run, w.feed.run,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}

@@ -41,7 +41,7 @@ func Quick() worker.Timing {
 		StartLooks: []time.Duration{time.Second, 3 * time.Second, 7 * time.Second},
 		Relook:     time.Second, LateReport: 2 * time.Second, CancelGrace: 3 * time.Second, LingerNote: 2 * time.Second,
 		UnownedAge: 5 * time.Second, JobIdle: 3 * time.Second, Janitor: 4 * time.Second, RetryDelay: time.Second,
-		SweepMin: time.Second, SweepMax: 2 * time.Second,
+		SweepMin: time.Second, SweepMax: 2 * time.Second, FirstLook: time.Second, Settle: time.Second,
 	}
 }
 
