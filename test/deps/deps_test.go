@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"internal/northflank":      {},
 	"internal/status":          {},
 	"internal/secret":          {},
+	"internal/webhook":         {},
 	"internal/localstack":      {},
 	"internal/testkit":         {anything},
 	"internal/testkit/standin": {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
