@@ -54,9 +54,9 @@ func (a FaultAction) failure() *call {
 	return c
 }
 
-// Transport returns a RoundTripper that asks the server directly: no socket, no
-// goroutine, so that clients work in a synctest bubble. It honours the
-// request's context.
+// Transport returns a RoundTripper that asks the server directly: no socket, and
+// no goroutine but for event streams, so that clients work in a synctest bubble.
+// It honours the request's context.
 func (p *Prefect) Transport() http.RoundTripper { return transport{p} }
 
 type transport struct{ p *Prefect }
@@ -72,6 +72,9 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	var c *call
 	switch action := t.p.fault(r); action {
 	case FaultNone:
+		if isEventStream(r) {
+			return t.upgrade(r)
+		}
 		c = t.p.serve(r)
 	case FaultRefuse:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}

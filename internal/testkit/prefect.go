@@ -27,7 +27,10 @@ const pageLimit = 200
 // offline. What happens by the passing of time alone (a flow run becomes Late, a
 // cancellation times out, a worker goes offline) happens when somebody looks.
 //
-// It does not imitate: websockets, authentication, JSON schemas of job
+// Of the websockets it serves the event stream (see event_stream.go). While
+// somebody subscribes to it, time passes for all.
+//
+// It does not imitate: other websockets, authentication, JSON schemas of job
 // variables and parameters, leases of concurrency slots, schedules, task runs,
 // subflows.
 //
@@ -38,6 +41,11 @@ type Prefect struct {
 	// is called without locks, so it may do what it likes: stop a worker, wait,
 	// cancel a flow run. Set it before the first request.
 	Fault func(n int, r *http.Request) FaultAction
+	// EventDelay passes before the event stream sends an event. LoseEvents is the
+	// share of events, 0 to 1, that it does not send, without a word; a replay has
+	// them. Set them before the first request.
+	EventDelay time.Duration
+	LoseEvents float64
 
 	mu          sync.Mutex
 	began       time.Time
@@ -55,6 +63,12 @@ type Prefect struct {
 	eventIDs    map[string]bool
 	blocks      blockStore
 	variables   map[string]any
+
+	recent        []receivedEvent // for replays, the oldest first
+	streams       []*stream
+	refuseStreams int // status; 0 accepts them
+	closed        bool
+	streaming     sync.WaitGroup // open streams
 }
 
 // NewPrefect returns an empty server.
@@ -109,14 +123,6 @@ func (p *Prefect) Logs(flowRunID string) []prefect.Log {
 	return lines
 }
 
-// Events returns the events that clients sent, each id once. The server's own
-// are not imitated.
-func (p *Prefect) Events() []prefect.Event {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]prefect.Event(nil), p.events...)
-}
-
 // SetVariable stores a Prefect variable.
 func (p *Prefect) SetVariable(name string, value any) {
 	p.mu.Lock()
@@ -155,27 +161,6 @@ func (p *Prefect) createLogs(c *call) {
 		p.logs = append(p.logs, l.Log)
 	}
 	c.reply(201, []byte("null"))
-}
-
-// createEvents answers POST /events; an event that is there is not stored again.
-func (p *Prefect) createEvents(c *call) {
-	var body []prefect.Event
-	if !c.decode(&body) {
-		return
-	}
-	for _, e := range body {
-		if e.ID == "" || e.Event == "" || e.Occurred.IsZero() || e.Resource["prefect.resource.id"] == "" || e.Related == nil || e.Payload == nil {
-			c.invalid("event", "Field required")
-			return
-		}
-	}
-	for _, e := range body {
-		if !p.eventIDs[e.ID] {
-			p.eventIDs[e.ID] = true
-			p.events = append(p.events, e)
-		}
-	}
-	c.reply(204, nil)
 }
 
 func (p *Prefect) readVariable(c *call) {

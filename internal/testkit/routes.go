@@ -109,6 +109,10 @@ type call struct {
 func (p *Prefect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch action := p.fault(r); action {
 	case FaultNone:
+		if isEventStream(r) {
+			p.serveEventStream(w, r)
+			return
+		}
 		p.serve(r).writeTo(w)
 	case FaultHang, FaultHangAfter:
 		if action == FaultHangAfter {

@@ -375,6 +375,7 @@ func (p *Prefect) write(r *flowRun, s State) {
 	} else if was.Type == prefect.StateScheduled {
 		r.nextStart = time.Time{}
 	}
+	p.stateChanged(r, was)
 }
 
 // passTime does what the server's services would have done by now.
