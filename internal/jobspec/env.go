@@ -64,8 +64,8 @@ func (b *builder) environment() environment {
 // without a look at Northflank (Prefect 3.8: flow engine, heartbeats; every
 // 180 s by default, 30 s at the least).
 const (
-	HeartbeatVariable    = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY" // seconds
-	HeartbeatSeconds     = 30                                  // unless the user says otherwise
+	HeartbeatVariable    = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"  // seconds
+	HeartbeatSeconds     = 30                                   // unless the user says otherwise
 	oldHeartbeatVariable = "PREFECT_RUNNER_HEARTBEAT_FREQUENCY" // its earlier name, which Prefect still reads
 )
 

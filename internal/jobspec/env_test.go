@@ -31,7 +31,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 	want := map[string]string{
 		"A": "settings", "B": "env", "C": "runtime", "D": "back",
 		"BOOL": "True", "INT": "5", "FLOAT": "1e+16", "EMPTY": "",
-		"PREFECT_API_URL":      "http://other/api", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+		"PREFECT_API_URL": "http://other/api", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 		"PREFECT__FLOW_RUN_ID": in.FlowRun.ID, "PREFECT__WORKER_NAME": "worker 1", "PREFECT__WORKER_ID": "w-1",
 		"PREFECT__FLOW_ID": in.Flow.ID, "PREFECT__FLOW_NAME": "mine",
 	}

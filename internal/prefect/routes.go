@@ -40,6 +40,7 @@ const (
 	routeFlow
 	routeFlows
 	routeCreateLogs
+	routeLogs
 	routeCreateEvents
 	routeBlockDocument
 	routeBlockDocumentByName
@@ -80,6 +81,7 @@ var routeTable = [routeCount]Route{
 	routeFlow:                {http.MethodGet, "/flows/{id}"},
 	routeFlows:               {http.MethodPost, "/flows/filter"},
 	routeCreateLogs:          {http.MethodPost, "/logs/"},
+	routeLogs:                {http.MethodPost, "/logs/filter"},
 	routeCreateEvents:        {http.MethodPost, "/events"},
 	routeBlockDocument:       {http.MethodGet, "/block_documents/{id}"},
 	routeBlockDocumentByName: {http.MethodGet, "/block_types/slug/{slug}/block_documents/name/{block_document_name}"},

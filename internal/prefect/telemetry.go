@@ -35,6 +35,29 @@ func (c *Client) SendLogs(ctx context.Context, logs []Log) error {
 	return nil
 }
 
+// Logs returns the newest lines of a flow run's log, the newest first: those since
+// a time, and no more than most.
+func (c *Client) Logs(ctx context.Context, flowRunID string, since time.Time, most int) ([]Log, error) {
+	body := map[string]any{
+		"logs": map[string]any{"flow_run_id": anyOf([]string{flowRunID}), "timestamp": map[string]any{"after_": since.UTC()}},
+		"sort": "TIMESTAMP_DESC",
+	}
+	var all []Log
+	for len(all) < most {
+		limit := min(pageSize, most-len(all))
+		body["limit"], body["offset"] = limit, len(all)
+		var page []Log
+		if err := c.call(ctx, routeLogs, request{body: body}, &page); err != nil {
+			return nil, fmt.Errorf("read the log of flow run %s: %w", flowRunID, err)
+		}
+		all = append(all, page...)
+		if len(page) < limit {
+			break
+		}
+	}
+	return all, nil
+}
+
 func (c *Client) logBatches(logs []Log) ([][]json.RawMessage, error) {
 	maxRecord, maxBatch := c.settings.LoggingToAPI.MaxLogSize, c.settings.LoggingToAPI.BatchSize
 	if c.settings.IsCloud() {

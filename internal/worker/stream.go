@@ -17,6 +17,9 @@ const (
 	streamPatience = time.Minute     // longest wait for them
 	streamHistory  = 1000            // lines asked for at a (re)connect
 	recentLines    = 5000            // remembered to drop what a reconnect repeats
+	streamOverlap  = time.Minute     // of output before the socket was first opened
+	toldLines      = 1000            // read of a log, to drop what a predecessor forwarded
+	containerLog   = "prefect.flow_runs.container"
 )
 
 // streams forwards the output of containers into their flow runs' logs, for
@@ -37,9 +40,10 @@ type stream struct {
 	owners map[string]streamed // by job run id
 	pods   map[string]string   // container id: job run id
 	recent map[lineKey]bool
-	order  []lineKey // of recent, oldest first
-	last   time.Time // newest line seen
-	up     time.Time // when the socket was opened; zero while there is none
+	order  []lineKey                    // of recent, oldest first
+	told   map[string]map[toldLine]bool // by flow run id: what a predecessor forwarded
+	last   time.Time                    // newest line seen
+	up     time.Time                    // when the socket was opened; zero while there is none
 }
 
 // streamed is a flow run whose output is forwarded.
@@ -47,12 +51,19 @@ type streamed struct {
 	flowRunID string
 	runName   string // of the job run; "" when not known
 	scrub     *secret.Scrubber
+	adopted   bool // a predecessor may have forwarded some of it
 }
 
 type lineKey struct {
 	container string
 	at        time.Time
 	text      string
+}
+
+// toldLine is a line as it stands in a flow run's log, which keeps microseconds.
+type toldLine struct {
+	at   int64 // microseconds since 1970
+	text string
 }
 
 // run opens and closes sockets as flow runs come and go, until ctx ends.
@@ -65,7 +76,7 @@ func (s *streams) run(ctx context.Context) error {
 			st := s.jobs[key]
 			if st == nil {
 				streamCtx, cancel := context.WithCancel(ctx)
-				st = &stream{cancel: cancel, pods: map[string]string{}, recent: map[lineKey]bool{}}
+				st = &stream{cancel: cancel, pods: map[string]string{}, recent: map[lineKey]bool{}, told: map[string]map[toldLine]bool{}}
 				s.jobs[key] = st
 				s.tasks.Go(func() { s.follow(streamCtx, key, st) })
 			}
@@ -109,7 +120,7 @@ func (s *streams) wanted(now time.Time) map[jobKey]map[string]streamed {
 		if out[key] == nil {
 			out[key] = map[string]streamed{}
 		}
-		out[key][t.runID] = streamed{flowRunID: t.id, runName: t.jobRun.Name, scrub: secret.NewScrubber(spec.Secrets...)}
+		out[key][t.runID] = streamed{flowRunID: t.id, runName: t.jobRun.Name, scrub: secret.NewScrubber(spec.Secrets...), adopted: t.adopted}
 	}
 	return out
 }
@@ -133,7 +144,7 @@ func (st *stream) setUp(at time.Time) {
 // follow keeps one job's socket open. It reconnects from the newest line seen,
 // and drops what comes twice.
 func (s *streams) follow(ctx context.Context, key jobKey, st *stream) {
-	began := time.Now().Add(-time.Minute)
+	began := time.Now().Add(-streamOverlap)
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		st.mu.Lock()
 		from := latest(began, st.last)
@@ -170,15 +181,44 @@ func (s *streams) forward(ctx context.Context, key jobKey, st *stream, lines []n
 		if !ok {
 			continue
 		}
+		text := owner.scrub.Text(l.Text)
+		if owner.adopted && s.toldBefore(ctx, st, owner.flowRunID)[toldLine{l.Time.UnixMicro(), text}] {
+			continue
+		}
 		level := levelInfo
 		if l.Stream == "stderr" {
 			level = levelWarning
 		}
-		s.w.flowLogs.addLine(prefect.Log{
-			Name: "prefect.flow_runs.container", Level: level, Message: owner.scrub.Text(l.Text),
-			Timestamp: l.Time.UTC(), FlowRunID: owner.flowRunID,
-		})
+		s.w.flowLogs.addLine(prefect.Log{Name: containerLog, Level: level, Message: text, Timestamp: l.Time.UTC(), FlowRunID: owner.flowRunID})
 	}
+}
+
+// toldBefore returns the lines that a predecessor forwarded to an adopted flow
+// run's log. They are read once; when that fails, some lines come twice.
+func (s *streams) toldBefore(ctx context.Context, st *stream, flowRunID string) map[toldLine]bool {
+	st.mu.Lock()
+	told, known := st.told[flowRunID]
+	st.mu.Unlock()
+	if known {
+		return told
+	}
+	const subject = "reading what was forwarded before"
+	lines, err := s.w.Prefect.Logs(ctx, flowRunID, time.Now().Add(-streamOverlap-time.Minute), toldLines)
+	if err != nil {
+		s.w.said.trouble(ctx, s.w.log, subject, err)
+	} else {
+		s.w.said.over(ctx, s.w.log, subject)
+	}
+	told = map[toldLine]bool{}
+	for _, l := range lines {
+		if l.Name == containerLog {
+			told[toldLine{l.Timestamp.UnixMicro(), l.Message}] = true
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.told[flowRunID] = told
+	return told
 }
 
 // isNew reports whether a line was not seen yet, and remembers it.

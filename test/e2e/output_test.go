@@ -55,6 +55,31 @@ func TestStreamOutput(t *testing.T) {
 	}
 }
 
+// A worker that takes over carries on with the output: no line is lost, and none
+// comes twice.
+func TestStreamOutputAfterARestart(t *testing.T) {
+	t.Parallel()
+	const lines = 80 // sixteen seconds
+	s := newScene(t)
+	worker := s.work("w")
+	id := s.flow(standin.Flow{Lines: lines}, map[string]any{"stream_output": true})
+	s.awaitLog(id, standin.Line(id, 10))
+	worker.Kill()
+	s.work("w")
+	s.awaitFinal(id)
+	s.awaitLog(id, standin.Line(id, lines))
+	s.awaitSettled()
+	log := s.logs(id)
+	for n := 1; n <= lines; n++ {
+		if got := countExactly(log, standin.Line(id, n)); got != 1 {
+			t.Errorf("line %d is %d times in the flow run's log, want once", n, got)
+		}
+	}
+	if t.Failed() {
+		t.Log(s.workerLogs())
+	}
+}
+
 func countExactly(lines []string, text string) int {
 	n := 0
 	for _, line := range lines {
