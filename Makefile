@@ -5,7 +5,13 @@
 SHELL    := /bin/bash
 BINARY   := bin/prefect-northflank
 TOOL     := go tool -modfile=tools/go.mod
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
+PYTHON   ?= python3
 FUZZTIME ?= 20s
+
+# What wheels are made for, in Go's words. python/hatch_build.py has their tags.
+PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+PYTHON_TOOLS := .local/python-tools
 
 .DEFAULT_GOAL := help
 
@@ -15,7 +21,28 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/prefect-northflank, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(BINARY) ./cmd/prefect-northflank
+	$(GOBUILD) -o $(BINARY) ./cmd/prefect-northflank
+
+.PHONY: wheel
+wheel: ## build the Python package for this platform, into dist/
+	@$(MAKE) --no-print-directory wheel/$$(go env GOOS)/$$(go env GOARCH)
+
+.PHONY: wheels
+wheels: $(PLATFORMS:%=wheel/%) wheel/any ## build the Python packages for all platforms
+
+.PHONY: $(PLATFORMS:%=wheel/%) wheel/any
+$(PLATFORMS:%=wheel/%): wheel/%: $(PYTHON_TOOLS)/installed
+	GOOS=$(*D) GOARCH=$(*F) $(GOBUILD) -o dist/bin/$*/ ./cmd/prefect-northflank
+	cd python && WHEEL_PLATFORM=$* ../$(PYTHON_TOOLS)/bin/hatchling build -t wheel -d ../dist
+
+wheel/any: $(PYTHON_TOOLS)/installed
+	cd python && ../$(PYTHON_TOOLS)/bin/hatchling build -t wheel -d ../dist
+
+$(PYTHON_TOOLS)/installed: python/requirements.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
 
 .PHONY: demo
 demo: build ## see flow runs go from Prefect to a local Northflank (KEEP=1 leaves it running)
@@ -51,17 +78,21 @@ race: ## run the unit tests under the race detector
 	go test -race ./...
 
 .PHONY: lint
-lint: ## check formatting, vet, go fix and staticcheck
+lint: $(PYTHON_TOOLS)/installed ## check formatting, vet, go fix and staticcheck; Python by ruff
 	@echo gofumpt; unformatted=$$($(TOOL) gofumpt -l .); \
 		if [ -n "$$unformatted" ]; then echo "gofumpt would change (make format does):"; echo "$$unformatted"; exit 1; fi
 	go vet -tags e2e ./...
 	go fix -tags e2e -diff ./...
 	$(TOOL) staticcheck -tags e2e ./...
+	$(PYTHON_TOOLS)/bin/ruff format --check python
+	$(PYTHON_TOOLS)/bin/ruff check python
 
 .PHONY: format
-format: ## apply what lint wants: gofumpt and go fix
+format: $(PYTHON_TOOLS)/installed ## apply what lint wants: gofumpt, go fix and ruff
 	go fix -tags e2e ./...
 	$(TOOL) gofumpt -w .
+	$(PYTHON_TOOLS)/bin/ruff check --fix --quiet python
+	$(PYTHON_TOOLS)/bin/ruff format --quiet python
 
 .PHONY: fuzz
 fuzz: ## fuzz each fuzz target for FUZZTIME (20s)
