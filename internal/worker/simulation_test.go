@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +26,7 @@ import (
 	"github.com/northflank/prefect-northflank/internal/prefect"
 	"github.com/northflank/prefect-northflank/internal/secret"
 	"github.com/northflank/prefect-northflank/internal/testkit"
+	"github.com/northflank/prefect-northflank/internal/webhook"
 )
 
 // A simulation is one random history in virtual time: real workers with real
@@ -45,6 +48,10 @@ type simulation struct {
 	killHow  int // before the effect, after it, or only the answer is lost
 	deployID string
 	shape    func(*simRun) // changes what was drawn for a flow run; nil: nothing
+	timing   Timing
+	// Coarser for the large histories: a container's look at its flow run, and
+	// the looks whether all is over.
+	tick, lookEvery, horizon time.Duration
 
 	mu    sync.Mutex
 	runs  map[string]*simRun // by flow run id
@@ -63,6 +70,19 @@ type plan struct {
 	successor         bool
 	switches          map[string]string
 	startRetries      int
+	rateLimit         int // requests an hour; -1: none
+	sources
+}
+
+// sources are the ways in which a worker learns what happens, beside polling
+// Prefect, and how well they work.
+type sources struct {
+	noEvents   bool    // a proxy forbids websockets
+	loseEvents float64 // share
+	cutEvents  int     // times that the event stream breaks
+	eventDelay time.Duration
+	heartbeats bool // flows tell that they live
+	webhooks   bool // Northflank tells of the ends of job runs
 }
 
 // temper is how a flow run's container behaves.
@@ -88,6 +108,7 @@ const (
 
 type simRun struct {
 	id     string
+	at     time.Duration // when it is due
 	temper temper
 	fate   fate
 	when   time.Duration // of the fate
@@ -106,6 +127,8 @@ type simWorker struct {
 	stop context.CancelFunc
 	done chan struct{}
 	sim  *simulation
+
+	engine *Worker
 	main bool
 }
 
@@ -190,13 +213,15 @@ func (s *simulation) start(name string, main bool) *simWorker {
 		Accounts: northflank.NewAccounts(northflank.Options{Logger: s.log, HTTPClient: &http.Client{Transport: mortal{w, s.nf.Transport()}}}),
 		Account:  jobspec.Account{BaseURL: "http://localhost", Token: secret.New(emulator.DefaultToken)},
 		Name:     name, Pool: simPool, CreatePool: true, Prefetch: 10 * time.Second, Heartbeat: 30 * time.Second, Query: 10 * time.Second,
-		// Not to wait for idle jobs in every history.
-		Timing: Timing{JobIdle: time.Minute, Janitor: 3 * time.Minute},
+		Timing: s.timing,
 	})
 	if err != nil {
 		s.Fatal(err)
 	}
+	w.engine = engine
+	s.mu.Lock()
 	s.workers = append(s.workers, w)
+	s.mu.Unlock()
 	go func() {
 		defer close(w.done)
 		if err := engine.Run(ctx); err != nil && !w.isDead() {
@@ -212,7 +237,12 @@ func (s *simulation) draw() {
 	p := &s.plan
 	p.flowRuns, p.workers = 1+r.IntN(4), 1+r.IntN(2)
 	p.scope = []string{"pool", "pool", "deployment", "flow-run"}[r.IntN(4)]
-	p.startRetries = r.IntN(3)
+	p.startRetries, p.rateLimit = r.IntN(3), -1
+	p.sources = sources{
+		noEvents: r.IntN(4) == 0, loseEvents: []float64{0, 0, 0.3}[r.IntN(3)], cutEvents: r.IntN(3),
+		eventDelay: []time.Duration{0, 100 * time.Millisecond, 4 * time.Second}[r.IntN(3)],
+		heartbeats: r.IntN(2) == 0, webhooks: r.IntN(4) == 0,
+	}
 	if r.IntN(2) == 0 {
 		p.faultsUntil = time.Duration(30+r.IntN(240)) * time.Second
 		p.prefectFaults, p.northflankFaults = 0.3*r.Float64(), 0.4*r.Float64()
@@ -233,10 +263,10 @@ func (s *simulation) draw() {
 	}
 }
 
-func (s *simulation) drawRun(id string) *simRun {
+func (s *simulation) drawRun() *simRun {
 	r := s.rng
 	run := &simRun{
-		id: id, temper: []temper{wellBehaved, wellBehaved, wellBehaved, failsItself, diesSilently, diesEarly, hangs}[r.IntN(7)],
+		at: time.Duration(r.IntN(60)) * time.Second, temper: []temper{wellBehaved, wellBehaved, wellBehaved, failsItself, diesSilently, diesEarly, hangs}[r.IntN(7)],
 		length: time.Duration(1+r.IntN(60)) * time.Second, boot: time.Duration(r.IntN(40)) * time.Second,
 	}
 	if r.IntN(10) == 0 {
@@ -281,8 +311,13 @@ func (s *simulation) container(ctx context.Context, task emulator.Task) int {
 			return 1
 		}
 	}
+	beat := time.Now()
 	for end := time.Now().Add(run.length); run.temper == hangs || time.Now().Before(end); {
-		if !sleep(ctx, time.Second) {
+		if s.plan.heartbeats && !time.Now().Before(beat) {
+			s.prefect.Heartbeat(id)
+			beat = beat.Add(jobspec.HeartbeatSeconds * time.Second)
+		}
+		if !sleep(ctx, s.tick) {
 			if run.temper == hangs {
 				<-task.Killed
 			}
@@ -359,6 +394,8 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 	s := &simulation{
 		T: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), log: log,
 		prefect: testkit.NewPrefect(), runs: map[string]*simRun{}, live: map[string]int{},
+		timing: Timing{JobIdle: time.Minute, Janitor: 3 * time.Minute}, // not to wait for idle jobs in every history
+		tick:   time.Second, lookEvery: 10 * time.Second, horizon: 3 * time.Hour,
 	}
 	s.draw()
 	for _, change := range changes {
@@ -366,27 +403,23 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 	}
 	var err error
 	s.nf, err = emulator.New(emulator.Config{
-		RateLimit: -1, Seed: seed + 1, Switches: s.plan.switches, Runner: emulator.RunnerFunc(s.container),
+		RateLimit: s.plan.rateLimit, Seed: seed + 1, Switches: s.plan.switches, Runner: emulator.RunnerFunc(s.container),
+		Deliveries: s.receiver(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if s.plan.webhooks {
+		s.subscribe()
+	}
+	s.prefect.EventDelay, s.prefect.LoseEvents = s.plan.eventDelay, s.plan.loseEvents
+	if s.plan.noEvents {
+		s.prefect.RefuseEventStreams(http.StatusForbidden)
+	}
 	s.prefect.Fault = s.faulty(time.Now(), rand.New(rand.NewPCG(seed, 2)))
 	s.addNorthflankFaults()
 	s.prefect.AddPool(testkit.PoolSpec{Name: simPool, Template: json.RawMessage(simTemplate)})
-	s.deployID = s.prefect.AddDeployment(testkit.DeploymentSpec{Name: "d", Pool: simPool, JobVariables: map[string]any{
-		"project_id": emulator.DefaultProject, "job_scope": s.plan.scope, "start_retries": s.plan.startRetries, "linger_timeout_seconds": 120,
-	}})
-	for range s.plan.flowRuns {
-		id := s.prefect.Schedule(testkit.FlowRunSpec{Deployment: s.deployID, At: time.Now().Add(time.Duration(s.rng.IntN(60)) * time.Second)})
-		run := s.drawRun(id)
-		if s.shape != nil {
-			s.shape(run)
-		}
-		s.mu.Lock()
-		s.runs[id] = run
-		s.mu.Unlock()
-	}
+	s.schedule()
 	s.act()
 	s.check()
 	for _, w := range s.workers {
@@ -396,8 +429,68 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 		<-w.done
 	}
 	s.nf.Close()
+	s.prefect.Close() // a lost answer to an upgrade leaves a stream that nobody closes
 	return s
 }
+
+// schedule makes the flow runs.
+func (s *simulation) schedule() {
+	s.deployID = s.prefect.AddDeployment(testkit.DeploymentSpec{Name: "d", Pool: simPool, JobVariables: map[string]any{
+		"project_id": emulator.DefaultProject, "job_scope": s.plan.scope, "start_retries": s.plan.startRetries, "linger_timeout_seconds": 120,
+	}})
+	for range s.plan.flowRuns {
+		run := s.drawRun()
+		if s.shape != nil {
+			s.shape(run)
+		}
+		run.id = s.prefect.Schedule(testkit.FlowRunSpec{Deployment: s.deployID, At: time.Now().Add(run.at)})
+		s.mu.Lock()
+		s.runs[run.id] = run
+		s.mu.Unlock()
+	}
+}
+
+// simSecret is what Northflank proves itself with.
+var simSecret = secret.New("0123456789abcdef0123456789abcdef")
+
+// subscribe makes Northflank tell of the ends of job runs.
+func (s *simulation) subscribe() {
+	client, err := northflank.New(northflank.Options{
+		BaseURL: "http://localhost", Token: secret.New(emulator.DefaultToken), HTTPClient: &http.Client{Transport: s.nf.Transport()}, Logger: s.log,
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	_, err = client.CreateNotification(s.Context(), northflank.NotificationRequest{
+		Name: "workers", Webhook: "https://worker.test/hook", Secret: simSecret, Events: webhook.Events(),
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// receiver hands Northflank's notifications to the workers that live.
+func (s *simulation) receiver() http.RoundTripper {
+	handler := webhook.NewHandler(webhook.Options{Secret: simSecret, Path: "/hook", Logger: s.log, Receive: func(n webhook.Notification) {
+		s.mu.Lock()
+		workers := slices.Clone(s.workers)
+		s.mu.Unlock()
+		for _, w := range workers {
+			if !w.isDead() {
+				w.engine.Hint(n.Event, n.ProjectID, n.JobID, n.RunID)
+			}
+		}
+	}})
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Result(), nil
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // act starts the workers, kills and replaces one, and lets the fates happen.
 func (s *simulation) act() {
@@ -409,6 +502,9 @@ func (s *simulation) act() {
 		if run.fate != leftAlone {
 			go s.meet(run)
 		}
+	}
+	for range s.plan.cutEvents {
+		time.AfterFunc(time.Duration(s.rng.IntN(180))*time.Second, s.prefect.CutEventStreams)
 	}
 	if s.killAt > 0 && s.killHow != dropAfterEffect {
 		select {
@@ -451,19 +547,16 @@ const simTemplate = `{
 	"variables": {"type": "object", "properties": {"env": {"type": "object"}, "project_id": {"type": "string"}, "job_scope": {"type": "string"},
 		"start_retries": {"type": "integer"}, "linger_timeout_seconds": {"type": "integer"}}}}`
 
-// simHorizon is the virtual time in which a history must come to its end.
-const simHorizon = 3 * time.Hour
-
 // check waits until nothing is open, and compares with what should be.
 func (s *simulation) check() {
 	began := time.Now()
 	open := s.open()
-	for open != "" && time.Since(began) < simHorizon {
-		sleep(s.Context(), 10*time.Second)
+	for open != "" && time.Since(began) < s.horizon {
+		sleep(s.Context(), s.lookEvery)
 		open = s.open()
 	}
 	if open != "" {
-		s.Errorf("seed %d: after %s: %s (%+v)", s.seed, simHorizon, open, s.plan)
+		s.Errorf("seed %d: after %s: %s (%+v)", s.seed, s.horizon, open, s.plan)
 		return
 	}
 	s.mu.Lock()
