@@ -127,6 +127,7 @@ func newRoot(io Streams) *cli.Command {
 			workerCommand(io),
 			poolCommand(io),
 			credentialsCommand(io),
+			webhookCommand(io),
 			renderCommand(io),
 			emulatorCommand(io),
 			versionCommand(io),

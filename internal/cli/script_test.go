@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -36,6 +37,8 @@ var update = flag.Bool("update", false, "write golden files anew")
 //	bodies JOB RUN                        write the last bodies that Northflank received to files
 //	as-rendered JSON JOB RUN              the bodies are those that render showed
 //	requests N                            Northflank received N requests
+//	integration FILE                      make a notification integration, as another program does
+//	lose-answer METHOD ROUTE              break the connection after the next such request took effect
 //	await ID STATE                        wait until the flow run is in this state
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -55,6 +58,8 @@ func TestScripts(t *testing.T) {
 			"bodies":         inWorld(sentBodies),
 			"as-rendered":    inWorld(asRendered),
 			"requests":       inWorld(sentRequests),
+			"integration":    inWorld(foreignIntegration),
+			"lose-answer":    inWorld(loseAnswer),
 			"await":          inWorld(awaitState),
 		},
 	})
@@ -175,6 +180,24 @@ func sentRequests(ts *testscript.TestScript, w *world, args []string) {
 	if got := fmt.Sprint(w.northflank.Counters().Total); got != args[0] {
 		ts.Fatalf("Northflank received %s requests, want %s: %v", got, args[0], w.northflank.Counters().Routes)
 	}
+}
+
+func foreignIntegration(ts *testscript.TestScript, w *world, args []string) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://northflank.test/v1/integrations/notifications", strings.NewReader(ts.ReadFile(args[0])))
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+emulator.DefaultToken)
+	req.Header.Set("Content-Type", "application/json")
+	answer, err := w.northflank.Transport().RoundTrip(req)
+	ts.Check(err)
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		ts.Fatalf("make the integration: %s", answer.Status)
+	}
+}
+
+func loseAnswer(ts *testscript.TestScript, w *world, args []string) {
+	_, err := w.northflank.Faults().Add(emulator.Fault{Route: args[0] + " " + args[1], Action: emulator.ActionResetAfter, Times: 1})
+	ts.Check(err)
 }
 
 func awaitState(ts *testscript.TestScript, w *world, args []string) {

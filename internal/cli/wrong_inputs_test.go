@@ -79,6 +79,32 @@ var wrongUses = []wrongUse{
 	{name: "worker with a slash in its name", args: "worker start --pool my-pool --name a/b"},
 	{name: "worker that looks back in time", args: "worker start --pool my-pool --prefetch-seconds -1"},
 
+	{name: "webhook without an address", args: "webhook create"},
+	{name: "webhook at no address", args: "webhook create --url worker.example/northflank"},
+	{name: "webhook at an address without https", args: "webhook create --url http://worker.example/northflank"},
+	{name: "webhook at an address with a password", args: "webhook create --url https://me:" + plantedPassword + "@worker.example/northflank"},
+	{name: "name that no webhook has", args: "webhook create --url https://worker.example --name prefect_worker"},
+	{name: "name that is too long for a webhook", args: "webhook create --url https://worker.example --name " + strings.Repeat("a", 40)},
+	{name: "webhook for a project that is none", args: "webhook create --url https://worker.example --project my_project"},
+	{name: "secret of a webhook as a flag", args: "webhook create --url https://worker.example --secret " + plantedPassword},
+	{name: "secret that is too short", args: "webhook create --url https://worker.example --secret-file secret.txt", files: map[string]string{"secret.txt": "short\n"}},
+	{name: "secret of two lines", args: "webhook create --url https://worker.example", env: map[string]string{"NORTHFLANK_WEBHOOK_SECRET": plantedToken + "\n" + plantedToken}},
+	{name: "secret file that is not there", args: "webhook create --url https://worker.example --secret-file secret.txt"},
+	{name: "webhook without an account", args: "webhook create --url https://worker.example"},
+	{name: "webhook with an unknown credentials block", args: "webhook ls --credentials northflank-cred"},
+	{name: "webhook with a block without a token", args: "webhook ls --credentials no-token"},
+	{name: "webhook with a block without an address", args: "webhook ls --credentials no-address"},
+	{name: "webhooks that the token may not list", args: "webhook create --url https://worker.example", env: northflankAs("no-right")},
+	{name: "webhook that the token may not create", args: "webhook create --url https://worker.example", env: northflankAs("reader")},
+	{name: "webhook that the token may not delete", args: "webhook delete alerts", env: northflankAs("reader")},
+	{name: "name of somebody else's webhook", args: "webhook create --url https://worker.example --name alerts", env: northflankAs("owner")},
+	{name: "name of somebody else's chat", args: "webhook create --url https://worker.example --name chat", env: northflankAs("owner")},
+	{name: "no name for the webhook", args: "webhook delete"},
+	{name: "unknown webhook", args: "webhook delete alert", env: northflankAs("owner")},
+	{name: "chat in place of a webhook", args: "webhook delete chat", env: northflankAs("owner")},
+	{name: "token with a line break", args: "webhook ls", env: map[string]string{"NORTHFLANK_API_TOKEN": plantedToken + "\n" + plantedToken}},
+	{name: "token that Northflank refuses", args: "webhook ls", env: northflankAs("nobody")},
+
 	{name: "no API set", args: "credentials ls", env: map[string]string{"PREFECT_API_URL": ""}},
 	{name: "API that is down", args: "credentials ls", env: map[string]string{"PREFECT_API_URL": "http://127.0.0.1:1/api"}},
 	{name: "API URL without a scheme", args: "credentials ls", env: map[string]string{"PREFECT_API_URL": "prefect.example/api"}},
@@ -113,7 +139,7 @@ func TestWrongInputs(t *testing.T) {
 		fmt.Fprint(w, "<html>")
 	}))
 	t.Cleanup(page.Close)
-	addresses := map[string]string{"GUARDED": guarded.URL + "/api", "PAGE": page.URL + "/api"}
+	addresses := map[string]string{"GUARDED": guarded.URL + "/api", "PAGE": page.URL + "/api", "NORTHFLANK": newNorthflank(t)}
 
 	var b bytes.Buffer
 	b.WriteString("Every wrong input that the tests know, with all that the program says to it.\n")
