@@ -11,8 +11,8 @@ const hintSpacing = 5 * time.Second
 
 // Hint tells that something happened to a job run, as Northflank's notifications
 // do; event is a name such as "job-run:failure". It is only a reason to look
-// earlier: what it says is not believed. runID may be "", when only the job is
-// known.
+// earlier: what it says is not believed. All but the job's or the job run's id may
+// be "", when that is all that is known.
 func (w *Worker) Hint(event, projectID, jobID, runID string) {
 	success := strings.HasSuffix(event, ":success")
 	if !success && strings.HasSuffix(event, ":start") || success && runID == "" {
@@ -25,7 +25,7 @@ func (w *Worker) Hint(event, projectID, jobID, runID string) {
 	}
 	w.table.mu.Lock()
 	for key, rows := range w.table.rowsByJob() {
-		if key.project != projectID || key.id != jobID {
+		if projectID != "" && key.project != projectID || key.id != jobID && (jobID != "" || runID == "") {
 			continue
 		}
 		if runID == "" {
