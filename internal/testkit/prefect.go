@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -161,6 +162,38 @@ func (p *Prefect) createLogs(c *call) {
 		p.logs = append(p.logs, l.Log)
 	}
 	c.reply(201, []byte("null"))
+}
+
+// filterLogs answers POST /logs/filter.
+func (p *Prefect) filterLogs(c *call) {
+	var body struct {
+		page
+		Sort string `json:"sort"`
+		Logs struct {
+			FlowRunID *anyOf[string] `json:"flow_run_id"`
+			Timestamp struct {
+				After time.Time `json:"after_"`
+			} `json:"timestamp"`
+		} `json:"logs"`
+	}
+	if !c.decode(&body) {
+		return
+	}
+	var found []prefect.Log
+	for _, l := range p.logs {
+		if body.Logs.FlowRunID.allows(l.FlowRunID) && !l.Timestamp.Before(body.Logs.Timestamp.After) {
+			found = append(found, l)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b prefect.Log) int {
+		if body.Sort == "TIMESTAMP_DESC" {
+			a, b = b, a
+		}
+		return a.Timestamp.Compare(b.Timestamp)
+	})
+	if found, ok := pageOf(c, body.page, found); ok {
+		c.reply(200, list(found))
+	}
 }
 
 func (p *Prefect) readVariable(c *call) {

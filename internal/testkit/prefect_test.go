@@ -554,6 +554,35 @@ func TestDeletions(t *testing.T) {
 	}
 }
 
+func TestLogsThroughTheClient(t *testing.T) {
+	t.Parallel()
+	p := NewPrefect()
+	c := newClient(t, p)
+	at := now()
+	var lines []prefect.Log
+	for _, second := range []int{2, 0, 1, 3} {
+		for _, flowRun := range []string{"a", "b"} {
+			lines = append(lines, prefect.Log{Message: string(rune('0' + second)), FlowRunID: flowRun, Timestamp: at.Add(time.Duration(second) * time.Second)})
+		}
+	}
+	if err := c.SendLogs(t.Context(), lines); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		most int
+		want string
+	}{{10, "321"}, {2, "32"}} {
+		got, err := c.Logs(t.Context(), "a", at.Add(time.Second), test.most)
+		var text strings.Builder
+		for _, l := range got {
+			text.WriteString(l.Message)
+		}
+		if err != nil || text.String() != test.want {
+			t.Errorf("Logs(%d) = %q, %v, want %q", test.most, text.String(), err, test.want)
+		}
+	}
+}
+
 func TestPoolsThroughTheClient(t *testing.T) {
 	t.Parallel()
 	p := NewPrefect()

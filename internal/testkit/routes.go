@@ -44,6 +44,7 @@ func buildRoutes() []route {
 		{"GET", "/flows/{id}", (*Prefect).readFlow},
 		{"POST", "/flows/filter", (*Prefect).filterFlows},
 		{"POST", "/logs/", (*Prefect).createLogs},
+		{"POST", "/logs/filter", (*Prefect).filterLogs},
 		{"POST", "/events", (*Prefect).createEvents},
 		{"GET", "/health", func(_ *Prefect, c *call) { c.reply(200, []byte("true")) }},
 		{"GET", "/admin/version", func(_ *Prefect, c *call) { c.reply(200, raw(ServerVersion)) }},
