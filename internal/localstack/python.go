@@ -38,6 +38,7 @@ type PythonOptions struct {
 	// Interpreter is the Python to use: a path or a name on the PATH. "" is
 	// the PYTHON of the environment, else python3.
 	Interpreter string
+	ClientOnly  bool      // no Prefect server will be started from it
 	Log         io.Writer // gets a line when something is set up
 }
 
@@ -64,16 +65,41 @@ func EnsurePython(ctx context.Context, options PythonOptions) (Python, error) {
 	defer unlock()
 	python := Python{dir: dir}
 	stamp := filepath.Join(dir, "requirements.sha256") // written last: marks a complete environment
-	if have, err := os.ReadFile(stamp); err == nil && string(have) == want && runs(ctx, python.Program("python")) {
-		return python, nil
+	if have, err := os.ReadFile(stamp); err != nil || string(have) != want || !runs(ctx, python.Program("python")) {
+		if err := python.install(ctx, options); err != nil {
+			return Python{}, err
+		}
+		if err := os.WriteFile(stamp, []byte(want), 0o600); err != nil {
+			return Python{}, err
+		}
 	}
-	if err := python.install(ctx, options); err != nil {
-		return Python{}, err
+	if options.ClientOnly || exists(python.seed()) {
+		return python, nil
 	}
 	if err := python.plantSeed(ctx); err != nil {
 		return Python{}, fmt.Errorf("start the Prefect server for the first time: %w", err)
 	}
-	return python, os.WriteFile(stamp, []byte(want), 0o600)
+	return python, nil
+}
+
+// ExistingPython returns the virtual environment that is in the folder dir.
+func ExistingPython(dir string) Python { return Python{dir: dir} }
+
+// FindPython returns a Python of the given minor version, such as "3.12", that
+// can make virtual environments: on the PATH or among those that pyenv holds.
+func FindPython(ctx context.Context, version string) (path string, found bool) {
+	candidates := []string{"python" + version, "python3"}
+	if root, err := command(ctx, "pyenv", "root").Output(); err == nil {
+		held, _ := filepath.Glob(filepath.Join(strings.TrimSpace(string(root)), "versions", version+".*", "bin", "python3"))
+		candidates = append(candidates, held...)
+	}
+	const ask = "import sys, venv, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != sys.argv[1])"
+	for _, candidate := range candidates {
+		if command(ctx, candidate, "-c", ask, version).Run() == nil {
+			return candidate, true
+		}
+	}
+	return "", false
 }
 
 func (p Python) install(ctx context.Context, options PythonOptions) error {

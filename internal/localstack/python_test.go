@@ -42,3 +42,46 @@ func TestFindPython(t *testing.T) {
 		})
 	}
 }
+
+// FindPython takes the name with the version, then python3 if it is of the
+// version, then what pyenv holds.
+func TestFindPythonOfAVersion(t *testing.T) {
+	const suits, another = "exit 0", "exit 1"
+	tests := []struct {
+		name     string
+		programs map[string]string // on the PATH: what each does
+		held     bool              // pyenv holds one
+		want     string
+	}{
+		{"by its name", map[string]string{"python3.12": suits, "python3": suits}, true, "python3.12"},
+		{"python3", map[string]string{"python3.12": another, "python3": suits}, true, "python3"},
+		{"held by pyenv", map[string]string{"python3": another}, true, "versions/3.12.7/bin/python3"},
+		{"none", map[string]string{"python3": another}, false, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write := func(path, does string) {
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte("#!/bin/sh\n"+does+"\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for name, does := range tt.programs {
+				write(filepath.Join(dir, name), does)
+			}
+			if tt.held {
+				write(filepath.Join(dir, "pyenv"), "echo "+dir)
+				write(filepath.Join(dir, "versions", "3.11.9", "bin", "python3"), suits)
+				write(filepath.Join(dir, "versions", "3.12.7", "bin", "python3"), suits)
+			}
+			t.Setenv("PATH", dir)
+			got, found := FindPython(t.Context(), "3.12")
+			if found != (tt.want != "") || strings.TrimPrefix(got, dir+"/") != tt.want {
+				t.Errorf("FindPython(3.12) = %q, %t, want %q", got, found, tt.want)
+			}
+		})
+	}
+}
