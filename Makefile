@@ -71,7 +71,7 @@ chaos: ## kill the worker at every request in front of a real server (hours)
 
 .PHONY: e2e
 e2e: ## run the tests against a real Prefect server and a local Northflank
-	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos
+	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos ./test/quickstart
 
 .PHONY: race
 race: ## run the unit tests under the race detector
