@@ -237,9 +237,11 @@ func decideLive(now time.Time, v view) decision {
 		return d
 	}
 	if v.state.Terminal() && !v.seenAfter(v.stateSince) {
-		// The flow run ended by itself and its container most likely did too:
-		// look before an abort is spent on it.
-		d.lookAt = now
+		// Its container most likely ended too: no abort is spent on it before a
+		// look. One that ended by itself waits for the next round of looks.
+		if v.state == prefect.StateCancelled || v.state == prefect.StateCrashed {
+			d.lookAt = now
+		}
 		return d
 	}
 	return decision{action: doAbort, why: why}

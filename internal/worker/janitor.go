@@ -78,7 +78,7 @@ func (tb *table) inUse(key jobKey, except string) bool {
 // deleteJob deletes one of our jobs, unless a flow run needs it; except is one
 // that does not any more. No start can begin on it meanwhile. A job in which
 // something still runs is left for the next time. It reports whether it is gone.
-func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remove func(context.Context, jobKey) (active bool, err error)) bool {
+func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remove func(context.Context, jobKey) (active []northflank.JobRun, err error)) bool {
 	w.table.mu.Lock()
 	j := w.table.job(key)
 	free := !j.deleting && !w.table.inUse(key, except)
@@ -88,14 +88,14 @@ func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remov
 		return false
 	}
 	active, err := remove(northflank.WithClass(ctx, northflank.ClassCleanup), key)
-	deleted := err == nil && !active || errors.Is(err, northflank.ErrNotFound)
+	deleted := err == nil && len(active) == 0 || errors.Is(err, northflank.ErrNotFound)
 	switch {
 	case deleted:
 		w.log.InfoContext(ctx, "job deleted", "job_id", key.id)
 	case err != nil:
 		w.said.trouble(ctx, w.log, "deleting unused jobs", err)
 	default:
-		w.log.DebugContext(ctx, "idle job not deleted: something runs in it", "job_id", key.id)
+		w.lookAfter(ctx, key, active)
 	}
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
@@ -109,17 +109,17 @@ func (w *Worker) deleteJob(ctx context.Context, key jobKey, except string, remov
 
 // deleteIfIdle deletes a job in which nothing runs. Deleting a job kills what
 // runs in it, so a look comes first.
-func deleteIfIdle(ctx context.Context, key jobKey) (active bool, err error) {
-	runs, err := activeRuns(ctx, key)
-	if err != nil || len(runs) > 0 {
-		return len(runs) > 0, err
+func deleteIfIdle(ctx context.Context, key jobKey) (active []northflank.JobRun, err error) {
+	active, err = activeRuns(ctx, key)
+	if err != nil || len(active) > 0 {
+		return active, err
 	}
 	return deleteNow(ctx, key)
 }
 
 // deleteNow deletes a job whose only job run is known to have ended.
-func deleteNow(ctx context.Context, key jobKey) (active bool, err error) {
-	return false, key.client.DeleteJob(ctx, key.project, key.id)
+func deleteNow(ctx context.Context, key jobKey) (active []northflank.JobRun, err error) {
+	return nil, key.client.DeleteJob(ctx, key.project, key.id)
 }
 
 // activeRuns returns the job runs of a job that have not ended.
@@ -170,11 +170,13 @@ func (w *Worker) removeOrphans(ctx context.Context) (done, ok bool) {
 	return done, true
 }
 
-// orphan is a job that no live process answers for.
+// orphan is a job that no live process answers for, or whose earlier job runs
+// nobody does.
 type orphan struct {
 	key     jobKey
 	cleanup bool // may be deleted
 	young   bool // another process under our name may have just made it
+	inUse   bool // by this process, which found it there
 }
 
 // removeOrphan deletes the job when nothing runs in it, and reports whether
@@ -187,6 +189,10 @@ func (w *Worker) removeOrphan(ctx context.Context, o orphan) bool {
 	case err != nil:
 		w.said.trouble(ctx, w.log, "looking for jobs of dead workers", err)
 		return false
+	case o.inUse:
+		left := w.lookAfter(ctx, o.key, active)
+		w.table.changeJob(o.key, func(j *job) { j.searched = !left })
+		return !left
 	case len(active) > 0:
 		w.lookAfter(ctx, o.key, active)
 		return false
@@ -200,8 +206,12 @@ func (w *Worker) removeOrphan(ctx context.Context, o orphan) bool {
 
 // lookAfter takes over job runs that live on in a dead worker's job though their
 // flow runs have ended: nobody else would stop them. One that belongs to no flow
-// run at all, once that is certain, is aborted.
-func (w *Worker) lookAfter(ctx context.Context, key jobKey, active []northflank.JobRun) {
+// run at all, once that is certain, is aborted. It reports whether some are left
+// that nobody looks after yet.
+func (w *Worker) lookAfter(ctx context.Context, key jobKey, active []northflank.JobRun) (left bool) {
+	if active = w.unwatched(key, active); len(active) == 0 {
+		return false
+	}
 	oldest := active[0].StartedAt
 	for _, run := range active {
 		oldest = earliest(oldest, run.StartedAt)
@@ -210,7 +220,7 @@ func (w *Worker) lookAfter(ctx context.Context, key jobKey, active []northflank.
 	for fr, err := range w.Prefect.FlowRuns(ctx, prefect.FlowRunFilter{WorkPool: w.Pool, EndedAfter: oldest.Add(-clockSlack)}) {
 		if err != nil {
 			w.said.trouble(ctx, w.log, "reading ended flow runs", err)
-			return
+			return true
 		}
 		if _, runID, ok := splitPID(fr.InfrastructurePID); ok {
 			owners[runID] = fr
@@ -225,13 +235,30 @@ func (w *Worker) lookAfter(ctx context.Context, key jobKey, active []northflank.
 		case underWay[run.ID] != "":
 		case ended:
 			w.adopt(ctx, fr, readFootprint(fr))
-		case time.Since(run.StartedAt) > clockSlack:
+		case time.Since(run.StartedAt) <= clockSlack:
+			left = true // its start may not have been told yet
+		default:
 			w.log.WarnContext(ctx, "job run belongs to no flow run: aborting it", "job_id", key.id, "job_run_id", run.ID)
 			if err := key.client.AbortRun(northflank.WithClass(ctx, northflank.ClassAbort), key.project, key.id, run.ID); err != nil {
 				w.log.WarnContext(ctx, "aborting a job run", "job_run_id", run.ID, "err", err)
 			}
+			left = true
 		}
 	}
+	return left
+}
+
+// unwatched leaves out the job runs of flow runs that this process answers for.
+func (w *Worker) unwatched(key jobKey, runs []northflank.JobRun) []northflank.JobRun {
+	w.table.mu.Lock()
+	defer w.table.mu.Unlock()
+	watched := map[string]bool{}
+	for _, t := range w.table.rows {
+		if t.key() == key {
+			watched[t.runID] = true
+		}
+	}
+	return slices.DeleteFunc(runs, func(run northflank.JobRun) bool { return watched[run.ID] })
 }
 
 const (
@@ -349,15 +376,35 @@ func (w *Worker) orphansIn(ctx context.Context, p place) ([]orphan, error) {
 	w.mu.Unlock()
 	var orphans []orphan
 	for job, mark := range marks {
-		if known[job.ID] || underWay[job.ID] || slices.ContainsFunc(peers, mark.OfWorker) || len(orphans) >= maxOrphans {
+		if len(orphans) >= maxOrphans {
+			break
+		}
+		key := jobKey{p, job.ID}
+		if known[job.ID] {
+			// An earlier process may have left job runs in it whose flow runs ended.
+			if !w.wasSearched(key) && job.CreatedAt.Before(startedSince(p.client, w.startedAt)) {
+				orphans = append(orphans, orphan{key: key, inUse: true})
+			}
+			continue
+		}
+		if underWay[job.ID] || slices.ContainsFunc(peers, mark.OfWorker) {
 			continue
 		}
 		orphans = append(orphans, orphan{
-			key: jobKey{p, job.ID}, cleanup: mark.Cleanup,
+			key: key, cleanup: mark.Cleanup,
 			young: mark.OfWorker(w.Name) && !job.CreatedAt.IsZero() && time.Since(job.CreatedAt) < w.Timing.JobIdle,
 		})
 	}
 	return orphans, nil
+}
+
+// wasSearched reports whether a job was searched for job runs that an earlier
+// process left.
+func (w *Worker) wasSearched(key jobKey) bool {
+	w.table.mu.Lock()
+	defer w.table.mu.Unlock()
+	j, ok := w.table.jobs[key]
+	return ok && j.searched
 }
 
 // knownJobs returns the jobs that this process uses, or watches, in a project:

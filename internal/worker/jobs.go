@@ -31,6 +31,7 @@ type job struct {
 	made     bool            // a PUT may have made it
 	cleanup  bool            // may be deleted when idle
 	single   bool            // made for one flow run: deleted as soon as that ends
+	searched bool            // for job runs that an earlier process left
 	deleting bool            // a delete is under way: nothing may start on it
 	runs     map[string]bool // job runs that belonged to flow runs of ours
 	recent   []string        // the newest of them, oldest first

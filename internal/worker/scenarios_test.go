@@ -99,6 +99,21 @@ func TestNorthflankFalters(t *testing.T) {
 	})
 }
 
+// everyTemper are 12 flow runs of every temper and fate.
+func everyTemper(s *simulation) {
+	s.plan.flowRuns = 12
+	n := 0
+	s.shape = func(run *simRun) {
+		n++
+		run.boot, run.length = 10*time.Second, 20*time.Second
+		run.temper = []temper{wellBehaved, failsItself, diesSilently, diesEarly, hangs}[n%5]
+		run.fate, run.when = []fate{leftAlone, cancelled, cancelledDirectly, deleted}[n%4], 25*time.Second
+		if run.temper == hangs && run.fate == leftAlone {
+			run.fate = cancelled
+		}
+	}
+}
+
 // TestEverySwitch runs the same flow runs with each undocumented answer of
 // Northflank's in each of its positions.
 func TestEverySwitch(t *testing.T) {
@@ -112,18 +127,8 @@ func TestEverySwitch(t *testing.T) {
 			t.Run(sw.Name+"="+position, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					simulate(t, 3, slog.New(slog.DiscardHandler), quiet, func(s *simulation) {
-						s.plan.flowRuns, s.plan.switches = 12, map[string]string{sw.Name: position}
-						n := 0
-						s.shape = func(run *simRun) {
-							n++
-							run.boot, run.length = 10*time.Second, 20*time.Second
-							run.temper = []temper{wellBehaved, failsItself, diesSilently, diesEarly, hangs}[n%5]
-							run.fate, run.when = []fate{leftAlone, cancelled, cancelledDirectly, deleted}[n%4], 25*time.Second
-							if run.temper == hangs && run.fate == leftAlone {
-								run.fate = cancelled
-							}
-						}
+					simulate(t, 3, slog.New(slog.DiscardHandler), quiet, everyTemper, func(s *simulation) {
+						s.plan.switches = map[string]string{sw.Name: position}
 					})
 				})
 			})

@@ -48,7 +48,10 @@ type simulation struct {
 	killHow  int // before the effect, after it, or only the answer is lost
 	deployID string
 	shape    func(*simRun) // changes what was drawn for a flow run; nil: nothing
+	also     func()        // called when the flow runs are made; nil: nothing
+	began    time.Time     // then
 	timing   Timing
+	query    time.Duration
 	// Coarser for the large histories: a container's look at its flow run, and
 	// the looks whether all is over.
 	tick, lookEvery, horizon time.Duration
@@ -71,6 +74,7 @@ type plan struct {
 	switches          map[string]string
 	startRetries      int
 	rateLimit         int // requests an hour; -1: none
+	linger            time.Duration
 	sources
 }
 
@@ -115,8 +119,9 @@ type simRun struct {
 	length time.Duration // of the flow
 	boot   time.Duration // of the container, before the flow begins
 
-	ended    bool // the flow reported its end
-	silent   int  // containers that ended without a report, and should have
+	ended    bool      // the flow reported its end
+	diedAt   time.Time // of a silent death
+	silent   int       // containers that ended without a report, and should have
 	reported prefect.StateType
 }
 
@@ -129,7 +134,7 @@ type simWorker struct {
 	sim  *simulation
 
 	engine *Worker
-	main bool
+	main   bool
 }
 
 // errDead is what a request of a dead process meets.
@@ -212,7 +217,7 @@ func (s *simulation) start(name string, main bool) *simWorker {
 		Prefect: client, Settings: settings, Logger: s.log.With("worker", name),
 		Accounts: northflank.NewAccounts(northflank.Options{Logger: s.log, HTTPClient: &http.Client{Transport: mortal{w, s.nf.Transport()}}}),
 		Account:  jobspec.Account{BaseURL: "http://localhost", Token: secret.New(emulator.DefaultToken)},
-		Name:     name, Pool: simPool, CreatePool: true, Prefetch: 10 * time.Second, Heartbeat: 30 * time.Second, Query: 10 * time.Second,
+		Name:     name, Pool: simPool, CreatePool: true, Prefetch: 10 * time.Second, Heartbeat: 30 * time.Second, Query: s.query,
 		Timing: s.timing,
 	})
 	if err != nil {
@@ -237,7 +242,7 @@ func (s *simulation) draw() {
 	p := &s.plan
 	p.flowRuns, p.workers = 1+r.IntN(4), 1+r.IntN(2)
 	p.scope = []string{"pool", "pool", "deployment", "flow-run"}[r.IntN(4)]
-	p.startRetries, p.rateLimit = r.IntN(3), -1
+	p.startRetries, p.rateLimit, p.linger = r.IntN(3), -1, 2*time.Minute
 	p.sources = sources{
 		noEvents: r.IntN(4) == 0, loseEvents: []float64{0, 0, 0.3}[r.IntN(3)], cutEvents: r.IntN(3),
 		eventDelay: []time.Duration{0, 100 * time.Millisecond, 4 * time.Second}[r.IntN(3)],
@@ -338,6 +343,7 @@ func (s *simulation) finish(run *simRun) int {
 	case diesSilently:
 		s.mu.Lock()
 		run.silent++
+		run.diedAt = time.Now()
 		s.mu.Unlock()
 		return 1
 	case failsItself:
@@ -395,7 +401,7 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 		T: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), log: log,
 		prefect: testkit.NewPrefect(), runs: map[string]*simRun{}, live: map[string]int{},
 		timing: Timing{JobIdle: time.Minute, Janitor: 3 * time.Minute}, // not to wait for idle jobs in every history
-		tick:   time.Second, lookEvery: 10 * time.Second, horizon: 3 * time.Hour,
+		query:  10 * time.Second, tick: time.Second, lookEvery: 10 * time.Second, horizon: 3 * time.Hour,
 	}
 	s.draw()
 	for _, change := range changes {
@@ -419,7 +425,11 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 	s.prefect.Fault = s.faulty(time.Now(), rand.New(rand.NewPCG(seed, 2)))
 	s.addNorthflankFaults()
 	s.prefect.AddPool(testkit.PoolSpec{Name: simPool, Template: json.RawMessage(simTemplate)})
+	s.began = time.Now()
 	s.schedule()
+	if s.also != nil {
+		s.also()
+	}
 	s.act()
 	s.check()
 	for _, w := range s.workers {
@@ -436,7 +446,8 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 // schedule makes the flow runs.
 func (s *simulation) schedule() {
 	s.deployID = s.prefect.AddDeployment(testkit.DeploymentSpec{Name: "d", Pool: simPool, JobVariables: map[string]any{
-		"project_id": emulator.DefaultProject, "job_scope": s.plan.scope, "start_retries": s.plan.startRetries, "linger_timeout_seconds": 120,
+		"project_id": emulator.DefaultProject, "job_scope": s.plan.scope, "start_retries": s.plan.startRetries, "linger_timeout_seconds": s.plan.linger.Seconds(),
+		"settings_active_deadline_seconds": 4 * 60 * 60, // no history is that long
 	}})
 	for range s.plan.flowRuns {
 		run := s.drawRun()
@@ -543,8 +554,9 @@ func (s *simulation) meet(run *simRun) {
 // would take most of the time to decode.
 const simTemplate = `{
 	"job_configuration": {"env": "{{ env }}", "project_id": "{{ project_id }}", "job_scope": "{{ job_scope }}",
-		"start_retries": "{{ start_retries }}", "linger_timeout_seconds": "{{ linger_timeout_seconds }}"},
+		"settings_active_deadline_seconds": "{{ settings_active_deadline_seconds }}", "start_retries": "{{ start_retries }}", "linger_timeout_seconds": "{{ linger_timeout_seconds }}"},
 	"variables": {"type": "object", "properties": {"env": {"type": "object"}, "project_id": {"type": "string"}, "job_scope": {"type": "string"},
+		"settings_active_deadline_seconds": {"type": "integer"},
 		"start_retries": {"type": "integer"}, "linger_timeout_seconds": {"type": "integer"}}}}`
 
 // check waits until nothing is open, and compares with what should be.

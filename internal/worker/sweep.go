@@ -151,7 +151,11 @@ func (t *tracked) unaskedLook(timing Timing, interval time.Duration, feedUp bool
 	case v.over():
 		// Its container has most likely ended too: one look for all that ended
 		// meanwhile tells.
-		return latest(t.overAt, v.lastLook).Add(max(interval, timing.Settle)), lookRound
+		settle := timing.Settle
+		if linger := v.policy.linger; linger > 0 {
+			settle = min(settle, linger)
+		}
+		return latest(t.overAt, v.lastLook).Add(max(interval, settle)), lookRound
 	case v.state == prefect.StatePending:
 		// Most begin by themselves: looks get ever rarer.
 		return last.Add(max(interval, timing.FirstLook, last.Sub(v.intentAt))), lookAsked
@@ -211,8 +215,14 @@ func (w *Worker) sweep(ctx context.Context, key jobKey, rows []tracked) {
 	defer w.table.mu.Unlock()
 	w.table.job(key).trouble = 0
 	now := time.Now()
-	for i := range rows {
-		if t, ok := w.table.rows[rows[i].id]; ok && t.job == key.id {
+	asked := map[string]bool{}
+	for _, t := range rows {
+		asked[t.id] = true
+	}
+	for id, t := range w.table.rows {
+		// A list shows others too: what it does not show of them says nothing.
+		_, shown := found.runs[t.runID]
+		if t.key() == key && (asked[id] || shown && t.view.start == started) {
 			t.record(found, now)
 		}
 	}
@@ -231,10 +241,10 @@ func (w *Worker) sweepClass(rows []tracked) northflank.Class {
 
 // findings are what a look at a job showed.
 type findings struct {
-	runs      map[string]northflank.JobRun
-	missing   map[string]bool     // looked for and not there
-	strangers []northflank.JobRun // job runs that belong to no flow run; nil unless asked for
-	counted   bool                // strangers was asked for
+	runs      map[string]northflank.JobRun // all that were seen
+	missing   map[string]bool              // looked for and not there
+	strangers []northflank.JobRun          // job runs that belong to no flow run; nil unless asked for
+	counted   bool                         // strangers was asked for
 }
 
 // look reads what the rows need to know of their job.
@@ -303,10 +313,8 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, i
 			return err
 		}
 		n++
-		if wanted[run.ID] {
-			f.runs[run.ID] = run
-			delete(wanted, run.ID)
-		}
+		f.runs[run.ID] = run
+		delete(wanted, run.ID)
 		if f.counted && !run.StartedAt.Before(bound) {
 			candidates = append(candidates, run)
 		}
