@@ -166,7 +166,7 @@ func webhookRequest(cmd *cli.Command) (northflank.NotificationRequest, error) {
 	if err := noArguments(cmd); err != nil {
 		return request, err
 	}
-	address, err := webhookAddress(cmd.String("url"))
+	address, err := webhookAddress("--url", cmd.String("url"))
 	if err != nil {
 		return request, err
 	}
@@ -190,19 +190,19 @@ func webhookRequest(cmd *cli.Command) (northflank.NotificationRequest, error) {
 }
 
 // webhookAddress checks the address. One with a password in it is not repeated.
-func webhookAddress(text string) (*url.URL, error) {
-	const example = "for example --url https://worker.example/northflank"
+func webhookAddress(flag, text string) (*url.URL, error) {
+	example := "for example " + flag + " https://worker.example/northflank"
 	if text == "" {
-		return nil, usagef(example, "webhook create needs --url, the address at which Northflank reaches the worker")
+		return nil, usagef(example, "%s is missing: the address at which Northflank reaches the worker", flag)
 	}
 	u, err := url.Parse(text)
 	switch {
 	case err == nil && u.User != nil:
-		return nil, usagef(example, "--url has a user name or password in it: the webhook's secret takes their place")
+		return nil, usagef(example, "%s has a user name or password in it: the webhook's secret takes their place", flag)
 	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.Fragment != "":
-		return nil, usagef(example, "--url %q is not an address of the form https://host/path", text)
+		return nil, usagef(example, "%s %q is not an address of the form https://host/path", flag, text)
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
-		return nil, usagef("put the worker behind a proxy with a certificate, see docs/how-to/use-webhooks.md", "--url %s: Northflank would send the secret unencrypted", text)
+		return nil, usagef("put the worker behind a proxy with a certificate, see docs/how-to/use-webhooks.md", "%s %s: Northflank would send the secret unencrypted", flag, text)
 	}
 	return u, nil
 }

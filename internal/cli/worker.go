@@ -51,6 +51,8 @@ func workerStartCommand(io Streams) *cli.Command {
 			&cli.BoolFlag{Name: "run-once", Usage: "poll once, wait for those flow runs, and exit"},
 			&cli.FloatFlag{Name: "sweep-min-seconds", Usage: "at least `SECONDS` between two rounds of looks (default: 15)", HideDefault: true},
 			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true},
+			&cli.StringFlag{Name: "webhook-listen", Usage: "receive Northflank's notifications at `ADDR` (host:port)"},
+			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of the webhook, see: prefect-northflank webhook"},
 			&cli.BoolFlag{Name: "with-healthcheck", Usage: "serve /health on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
 			&cli.StringFlag{Name: "install-policy", Usage: "`POLICY` of the Python worker: accepted, without effect", Value: "prompt", HideDefault: true},
 			&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template for a pool that does not exist yet"},
@@ -62,6 +64,10 @@ func workerStartCommand(io Streams) *cli.Command {
 }
 
 func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
+	hooks, err := workerWebhook(cmd)
+	if err != nil {
+		return err
+	}
 	options, err := workerOptions(cmd, io)
 	if err != nil {
 		return err
@@ -72,6 +78,13 @@ func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
 	}
 	ctx, stop := stopOnSignal(ctx)
 	defer stop()
+	if hooks.listen != "" {
+		receiver, err := receiveWebhooks(hooks, w, options.Logger)
+		if err != nil {
+			return err
+		}
+		defer receiver.Close()
+	}
 	if cmd.Bool("with-healthcheck") {
 		health, err := serveHealth(w, options.Settings)
 		if err != nil {

@@ -73,6 +73,11 @@ var wrongUses = []wrongUse{
 
 	{name: "worker without a pool", args: "worker start"},
 	{name: "worker of another type", args: "worker start --pool my-pool --type process"},
+	{name: "webhook without a place to listen", args: "worker start --pool my-pool --webhook-url https://worker.example/nf"},
+	{name: "webhook without its address", args: "worker start --pool my-pool --webhook-listen 127.0.0.1:8080"},
+	{name: "webhook that listens nowhere", args: "worker start --pool my-pool --webhook-listen 8080 --webhook-url https://worker.example/nf"},
+	{name: "webhook whose secret is not set", args: "worker start --pool my-pool --webhook-listen 127.0.0.1:8080 --webhook-url https://worker.example/nf"},
+	{name: "webhook whose secret is too short", args: "worker start --pool my-pool --webhook-listen 127.0.0.1:8080 --webhook-url https://worker.example/nf", env: map[string]string{"NORTHFLANK_WEBHOOK_SECRET": "hunter2"}},
 	{name: "worker that looks too often", args: "worker start --pool my-pool --sweep-min-seconds 0.1"},
 	{name: "worker whose longest wait is shorter than its shortest", args: "worker start --pool my-pool --sweep-max-seconds 10"},
 	{name: "worker with a limit of zero", args: "worker start --pool my-pool --limit 0"},
