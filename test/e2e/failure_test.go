@@ -76,7 +76,7 @@ var failures = []failing{
 	},
 	{
 		name: "plan unknown", variables: map[string]any{"billing_deployment_plan": "nf-compute-7"},
-		state: "CRASHED", message: []string{"start a job run", "nf-compute-7", "billing_deployment_plan"},
+		state: "CRASHED", message: []string{"start job run", "nf-compute-7", "billing_deployment_plan"},
 	},
 	{
 		name: "no image built yet", variables: map[string]any{"deployment_external_image_path": nil, "deployment_internal_id": "flows", "deployment_internal_branch": "main"},
