@@ -19,6 +19,9 @@ const (
 	slowObserve = 3
 )
 
+// feedSubject is what is said about the stream when it cannot be followed.
+const feedSubject = "following Prefect's events: meanwhile all is found out by polling"
+
 // feed follows Prefect's event stream for the pool. It wakes those who look, and
 // tells states and signs of life of our flow runs. Prefect drops events when it
 // is busy, so that nothing rests on the feed alone: without it, or with holes in
@@ -50,7 +53,6 @@ func (f *feed) setUp(up bool) {
 
 // run keeps the stream connected until ctx ends.
 func (f *feed) run(ctx context.Context) error {
-	const subject = "following Prefect's events (flow runs are found by polling meanwhile)"
 	for failures := 0; ; {
 		began := time.Now()
 		err := f.follow(ctx)
@@ -63,7 +65,7 @@ func (f *feed) run(ctx context.Context) error {
 			failures = 0
 		}
 		if err != nil && failures > 0 { // a lone break is nothing to tell of
-			f.w.said.trouble(ctx, f.w.log, subject, err)
+			f.w.said.trouble(ctx, f.w.log, feedSubject, err)
 		}
 		if !sleep(ctx, backoff(failures, feedRetryFirst, feedRetryLast)) {
 			return nil
@@ -91,7 +93,7 @@ func (f *feed) follow(ctx context.Context) error {
 	f.mu.Unlock()
 	ready := func() {
 		f.setUp(true)
-		f.w.said.over(ctx, f.w.log, "following Prefect's events (flow runs are found by polling meanwhile)")
+		f.w.said.over(ctx, f.w.log, feedSubject)
 		// What happened while nobody listened.
 		signal(f.w.polled)
 		signal(f.w.observeNow)
