@@ -14,8 +14,8 @@ import (
 const minPoll = 100 * time.Millisecond
 
 // pollLoop asks for scheduled flow runs at the query interval, and at once when
-// a submission freed a slot that others wait for. A failing Prefect only slows
-// it down.
+// an event tells of one or others can start now. A failing Prefect only slows it
+// down.
 func (w *Worker) pollLoop(ctx, work context.Context, submissions *sync.WaitGroup) error {
 	failures := 0
 	for {
@@ -82,16 +82,37 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 	return nil
 }
 
-// submit begins the submission of a flow run, if there is room. It returns
+// takeSlot waits until a submission may begin. It returns false when the poll
+// that told of the flow run has become too old to act on: a new one says more
+// than a look at each flow run would.
+func (w *Worker) takeSlot(ctx context.Context, polledAt time.Time) bool {
+	select {
+	case w.slots <- struct{}{}:
+		return true
+	default:
+	}
+	old := time.After(time.Until(polledAt.Add(fresh)))
+	if w.RunOnce {
+		old = nil // there is no other poll
+	}
+	select {
+	case w.slots <- struct{}{}:
+		return true
+	case <-old:
+		signal(w.polled)
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// submit begins the submission of a flow run as soon as there is room. It returns
 // false when there is none for this or any later one.
 func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) bool {
 	if w.table.has(fr.ID) || w.gate.keepsOut(fr, time.Now()) || ctx.Err() != nil {
 		return ctx.Err() == nil
 	}
-	select {
-	case w.slots <- struct{}{}:
-	default:
-		return false // a finished submission polls again
+	if !w.takeSlot(ctx, polledAt) {
+		return false
 	}
 	row := &tracked{id: fr.ID, name: fr.Name, flowRun: fr, view: view{strangers: -1, policy: policy{timing: w.Timing}}}
 	added, full := w.table.add(row, w.Limit)
@@ -103,12 +124,8 @@ func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, 
 		return !full
 	}
 	submissions.Go(func() {
-		claimed := w.runSubmission(work, pool, fr, polledAt)
-		wasFull := len(w.slots) == cap(w.slots)
-		<-w.slots
-		if claimed && wasFull {
-			signal(w.polled)
-		}
+		defer func() { <-w.slots }()
+		w.runSubmission(work, pool, fr, polledAt)
 	})
 	return true
 }

@@ -39,8 +39,8 @@ type submission struct {
 // errHandled ends a submission whose outcome has been dealt with.
 var errHandled = errors.New("handled")
 
-// runSubmission submits a flow run and reports whether it claimed it.
-func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) (claimed bool) {
+// runSubmission submits a flow run.
+func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) {
 	s := &submission{Worker: w, pool: pool, flowRun: fr, attempt: labelInt(fr.Labels, labelAttempt), polledAt: polledAt, release: func() {}}
 	defer func() { s.release() }()
 	// Whatever happened, decide carries on from what both sides say.
@@ -49,17 +49,16 @@ func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr pr
 	switch {
 	case fault != nil:
 		// Claimed first, so that of several workers only one reports it.
-		if claimed = s.claim(ctx); claimed {
+		if s.claim(ctx) {
 			s.crash(ctx, "Failed to submit flow run to infrastructure: "+messageOf(fault))
 		}
 	case !ready:
 		w.table.drop(fr.ID) // not claimed: it stays Scheduled
 	default:
-		if claimed = s.claim(ctx); claimed {
+		if s.claim(ctx) {
 			s.start(ctx)
 		}
 	}
-	return claimed
 }
 
 // prepare renders the flow run and reports whether it may be claimed now; fault
