@@ -492,7 +492,7 @@ func TestEventStreamPings(t *testing.T) {
 			if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "connection lost: ping: no answer within 10s") {
 				t.Errorf("FollowEvents() = %v, want a dead connection", err)
 			}
-			if took := time.Since(start) - dies; took <= 0 || took > eventPingEvery+eventPingTimeout {
+			if took := time.Since(start) - dies; took <= 0 || took > pingEvery+pingTimeout {
 				t.Errorf("noticed %s after it died", took)
 			}
 		})
