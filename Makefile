@@ -73,6 +73,15 @@ chaos: ## kill the worker at every request in front of a real server (hours)
 e2e: ## run the tests against a real Prefect server and a local Northflank
 	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos ./test/quickstart
 
+# Python and Prefect that the package is tested with, beside those of e2e; see
+# test/quickstart/testdata/matrix. A Python that is not here is passed over.
+MATRIX ?= 3.10:client-3.1.1 3.12:client-3.1.1 3.13:client-3.4.25 3.11:prefect-3.6.22 3.10:prefect-newest 3.12:prefect-newest 3.13:prefect-newest
+
+.PHONY: test-matrix
+test-matrix: ## test the Python package with old and new Pythons and Prefects (20 minutes)
+	@set -e; for entry in $(MATRIX); do python=$${entry%%:*} prefect=$${entry#*:}; echo "Python $$python, $$prefect"; \
+		QUICKSTART_PYTHON=$$python QUICKSTART_PREFECT=$$prefect go test -tags e2e -count=1 -parallel 4 ./test/quickstart; done
+
 .PHONY: race
 race: ## run the unit tests under the race detector
 	go test -race ./...

@@ -6,6 +6,7 @@ import os
 from importlib import resources
 from unittest import mock
 
+import prefect.settings
 import pytest
 from prefect.settings import (
     PREFECT_API_KEY,
@@ -88,15 +89,24 @@ def test_settings_reach_the_program(monkeypatch):
         {
             PREFECT_API_URL: "http://other.invalid/api",
             PREFECT_API_KEY: "planted-key",
-            PREFECT_CLIENT_RETRY_EXTRA_CODES: "404",
+            PREFECT_CLIENT_RETRY_EXTRA_CODES: "504,404",
         }
     ):
         _, environment = handed_over(monkeypatch)
     assert environment["PREFECT_API_URL"] == "http://other.invalid/api"
     assert environment["PREFECT_API_KEY"] == "planted-key"
-    assert environment["PREFECT_CLIENT_RETRY_EXTRA_CODES"] == "404"
+    assert environment["PREFECT_CLIENT_RETRY_EXTRA_CODES"] == "404,504"
     assert environment["PREFECT_PROFILE"] == "ephemeral"
     assert environment["OTHER"] == "kept"
+
+
+def test_custom_headers_reach_the_program(monkeypatch):
+    if not hasattr(prefect.settings, "PREFECT_CLIENT_CUSTOM_HEADERS"):
+        pytest.skip("this Prefect does not have the setting")
+    headers = {"X-Team": "data", "X-Quote": '"'}
+    with temporary_settings({prefect.settings.PREFECT_CLIENT_CUSTOM_HEADERS: headers}):
+        _, environment = handed_over(monkeypatch)
+    assert json.loads(environment["PREFECT_CLIENT_CUSTOM_HEADERS"]) == headers
 
 
 def test_no_api_url(monkeypatch):

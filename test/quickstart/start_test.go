@@ -56,8 +56,8 @@ func (c called) option(name string) []string {
 		}
 		if i+1 == len(c.Args) || strings.HasPrefix(c.Args[i+1], "--") {
 			values = append(values, "set")
-		} else {
-			values = append(values, c.Args[i+1])
+		} else { // 10 and 10.0 are the same number of seconds
+			values = append(values, strings.TrimSuffix(c.Args[i+1], ".0"))
 		}
 	}
 	return values
@@ -89,7 +89,7 @@ func TestOptions(t *testing.T) {
 		{"--name", []string{"my worker"}, nil, true}, // without it a name is made up
 		{"--work-queue", []string{"a", "b"}, nil, true},
 		{"--type", nil, nil, true}, // found the class
-		{"--prefetch-seconds", []string{"20"}, []string{"10.0"}, false},
+		{"--prefetch-seconds", []string{"20"}, []string{"10"}, false},
 		{"--limit", []string{"3"}, nil, true},
 		{"--run-once", []string{"set"}, nil, false},
 		{"--with-healthcheck", []string{"set"}, nil, false},

@@ -120,10 +120,14 @@ def _environment() -> dict[str, str]:
             "PREFECT_API_URL is not set. Name your Prefect server: prefect config set"
             " PREFECT_API_URL=http://HOST:4200/api, or prefect cloud login"
         )
-    environment = {
-        **os.environ,
-        **settings.to_environment_variables(exclude_unset=True),
-    }
+    values = settings.to_environment_variables(exclude_unset=True)
+    # Prefect 3.1 writes these two in Python's notation.
+    if "PREFECT_CLIENT_CUSTOM_HEADERS" in values:
+        values["PREFECT_CLIENT_CUSTOM_HEADERS"] = json.dumps(settings.client.custom_headers)
+    if "PREFECT_CLIENT_RETRY_EXTRA_CODES" in values:
+        codes = sorted(settings.client.retry_extra_codes)
+        values["PREFECT_CLIENT_RETRY_EXTRA_CODES"] = ",".join(map(str, codes))
+    environment = {**os.environ, **values}
     # The program adds the active profile's settings, so that must be the same one.
     # It knows the user's profiles, and of Prefect's own the default.
     profile = context.profile
