@@ -190,7 +190,8 @@ const poolUpgradeHelp = `Brings the base job template of a work pool up to date,
 prefect-northflank 1.0.1 for example: adds job variables that came since and lets
 references to credentials blocks pass Prefect's validation. Edited defaults and
 descriptions, job variables of your own and values written into
-job_configuration stay.
+job_configuration stay. Names the deployments of the pool that hold the API token
+in clear.
 
 Examples:
   prefect-northflank pool upgrade my-pool --dry-run
@@ -232,7 +233,7 @@ func upgradePool(ctx context.Context, cmd *cli.Command, io Streams) error {
 	}
 	if len(changes) == 0 {
 		fmt.Fprintf(io.Out, "Work pool %q is up to date.\n", name)
-		return nil
+		return warnOfTokens(ctx, client, pool, io)
 	}
 	title := "Upgraded work pool %q:\n"
 	if cmd.Bool("dry-run") {
@@ -244,5 +245,36 @@ func upgradePool(ctx context.Context, cmd *cli.Command, io Streams) error {
 	for _, change := range changes {
 		fmt.Fprintf(io.Out, "  - %s\n", change)
 	}
+	if !cmd.Bool("dry-run") {
+		pool.BaseJobTemplate = template
+	}
+	return warnOfTokens(ctx, client, pool, io)
+}
+
+// warnOfTokens names the deployments of the pool that hold the API token in
+// clear.
+func warnOfTokens(ctx context.Context, client *prefect.Client, pool prefect.WorkPool, io Streams) error {
+	var holders []string
+	for deployment, err := range client.Deployments(ctx, pool.Name) {
+		if err != nil {
+			return err
+		}
+		if !worker.HoldsToken(deployment.JobVariables) {
+			continue
+		}
+		flow, err := client.Flow(ctx, deployment.FlowID)
+		if err != nil {
+			return err
+		}
+		holders = append(holders, flow.Name+"/"+deployment.Name)
+	}
+	if len(holders) == 0 {
+		return nil
+	}
+	fmt.Fprintf(io.Err, "warning: the API token is stored in clear in the job variables of these deployments, where prefect deploy put it in the place of the block:\n")
+	for _, holder := range holders {
+		fmt.Fprintf(io.Err, "  - %s\n", holder)
+	}
+	fmt.Fprintf(io.Err, "hint:  %s\n", worker.WithoutToken(pool))
 	return nil
 }

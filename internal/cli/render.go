@@ -82,7 +82,7 @@ func render(ctx context.Context, cmd *cli.Command, io Streams) error {
 	if err != nil {
 		return err
 	}
-	r.Warnings = append(r.Warnings, t.cautions(prepared, workerName)...)
+	r.Warnings = append(r.Warnings, cautions(prepared, workerName)...)
 	if asJSON {
 		return printJSON(io.Out, r)
 	}
@@ -195,27 +195,15 @@ func workerName(ctx context.Context, client *prefect.Client, cmd *cli.Command, p
 
 // cautions are about what a user may not have thought of, and no single job
 // variable.
-func (t target) cautions(p *worker.Prepared, workerName string) []string {
+func cautions(p *worker.Prepared, workerName string) []string {
 	var all []string
 	if warning := worker.UnreachableAPI(p.Spec.Run.RuntimeEnvironment["PREFECT_API_URL"], p.Spec.Account.BaseURL); warning != "" {
 		all = append(all, warning)
-	}
-	if p.Deployment != nil && holdsToken(p.Deployment.JobVariables) || holdsToken(t.flowRun.JobVariables) {
-		all = append(all, "the API token is stored in clear in the job variables: prefect deploy put it in the place of the block; "+
-			"use credentials_block: NAME instead of credentials, or pool create --credentials")
 	}
 	if workerName == placeholderWorker {
 		all = append(all, "the job's name depends on the worker's name, which is not known here; give it with --name")
 	}
 	return all
-}
-
-// holdsToken reports whether job variables hold the content of a Northflank
-// block rather than a reference to one.
-func holdsToken(jobVariables map[string]any) bool {
-	credentials, _ := jobVariables["credentials"].(map[string]any)
-	token, _ := credentials["api_token"].(string)
-	return token != "" && !strings.Contains(token, "{{")
 }
 
 // explain says what an error of [worker.Preparer] means for whoever renders.

@@ -29,6 +29,7 @@ var update = flag.Bool("update", false, "write golden files anew")
 // commands:
 //
 //	new-pool NAME [TYPE] [TEMPLATE]       make a work pool
+//	original-pool NAME                    make a work pool as 1.0.1 does, and edit its template
 //	new-deployment FLOW/NAME POOL [VARS]  make a deployment with job variables
 //	new-flow-run VAR FLOW/NAME [VARS]     make a flow run; its id is in $VAR
 //	new-block TYPE NAME DATA              make a block
@@ -50,6 +51,7 @@ func TestScripts(t *testing.T) {
 		Setup:               setUpScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"new-pool":       inWorld(newPool),
+			"original-pool":  inWorld(originalPool),
 			"new-deployment": inWorld(newDeployment),
 			"new-flow-run":   inWorld(newFlowRun),
 			"new-block":      inWorld(newBlock),
@@ -108,13 +110,15 @@ func inWorld(run func(ts *testscript.TestScript, w *world, args []string)) func(
 	}
 }
 
-// object reads a JSON object from a file of the script; "" is no file.
+// object reads a JSON object from a file of the script, with $NORTHFLANK_URL
+// filled in; "" is no file.
 func object(ts *testscript.TestScript, file string) map[string]any {
 	if file == "" {
 		return nil
 	}
 	var o map[string]any
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &o))
+	text := strings.ReplaceAll(ts.ReadFile(file), "$NORTHFLANK_URL", ts.Getenv("NORTHFLANK_URL"))
+	ts.Check(json.Unmarshal([]byte(text), &o))
 	return o
 }
 
@@ -124,6 +128,12 @@ func newPool(ts *testscript.TestScript, w *world, args []string) {
 		spec.Template = json.RawMessage(ts.ReadFile(args[2]))
 	}
 	w.prefect.AddPool(spec)
+}
+
+func originalPool(ts *testscript.TestScript, w *world, args []string) {
+	template, err := editedOriginal()
+	ts.Check(err)
+	w.prefect.AddPool(testkit.PoolSpec{Name: args[0], Template: template})
 }
 
 func newDeployment(ts *testscript.TestScript, w *world, args []string) {

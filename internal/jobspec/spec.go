@@ -108,6 +108,15 @@ type Warning struct {
 	Variable string
 	Text     string // cause and next step
 	Once     bool   // about the set-up, not about this flow run: once a worker is enough
+	Of       string // what of the set-up, when each has a warning of its own: a deployment
+}
+
+// Subject names what the warning is about.
+func (w Warning) Subject() string {
+	if w.Of == "" {
+		return "job variable " + w.Variable
+	}
+	return "job variable " + w.Variable + " of " + w.Of
 }
 
 func (w Warning) String() string { return w.Variable + ": " + w.Text }

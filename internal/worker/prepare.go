@@ -108,7 +108,7 @@ func (p *Preparer) render(ctx context.Context, pool prefect.WorkPool, fr prefect
 	if err != nil {
 		return &ConfigurationError{err}
 	}
-	out.Spec, out.Warnings = spec, warnings
+	out.Spec, out.Warnings = spec, append(warnings, clearTokens(pool, fr, out)...)
 	return nil
 }
 

@@ -248,7 +248,7 @@ func (s *submission) tellSubmitted(ctx context.Context) {
 			s.flowLogs.add(fr.ID, levelWarning, "%s", warning)
 			continue
 		}
-		s.said.trouble(ctx, s.log, "job variable "+warning.Variable, errors.New(warning.Text))
+		s.said.trouble(ctx, s.log, warning.Subject(), errors.New(warning.Text))
 	}
 }
 
