@@ -29,11 +29,11 @@ func (w *Worker) act(ctx context.Context, row tracked, d decision) error {
 	case doEvidence:
 		return w.gatherEvidence(ctx, row)
 	case doCrash:
-		return w.propose(ctx, row, prefect.StateCrashed, crashMessage(row, d.why))
+		return w.propose(ctx, row, prefect.StateCrashed, d.why, crashMessage(row, d.why))
 	case doCancel:
-		return w.propose(ctx, row, prefect.StateCancelled, cancelMessage(d.why))
+		return w.propose(ctx, row, prefect.StateCancelled, d.why, cancelMessage(d.why))
 	case doComplete:
-		return w.propose(ctx, row, prefect.StateCompleted, "The job run's own command ended successfully. It did not report to Prefect, so the Northflank worker does.")
+		return w.propose(ctx, row, prefect.StateCompleted, d.why, "The job run's own command ended successfully. It did not report to Prefect, so the Northflank worker does.")
 	case doNoteLinger:
 		w.noteLinger(row)
 	case doRelease:
@@ -131,9 +131,12 @@ func (w *Worker) handBack(ctx context.Context, row tracked, h handingBack) error
 	}
 	w.table.update(row.id, func(t *tracked) { t.setState(result.State, time.Now()) })
 	w.log.InfoContext(ctx, "flow run given back", "flow_run_id", row.id, "flow_run", row.name, "state", result.State.Name, "wait", h.delay)
-	if h.attempt >= 0 {
-		w.flowLogs.add(row.id, levelWarning, "%s", h.message)
+	if h.attempt < 0 {
+		w.Stats.HandBacks.Add(1)
+		return nil
 	}
+	w.Stats.StartRetries.Add(1)
+	w.flowLogs.add(row.id, levelWarning, "%s", h.message)
 	return nil
 }
 
@@ -148,6 +151,7 @@ func (w *Worker) abort(ctx context.Context, row tracked, why reason) error {
 	if err != nil && !errors.Is(err, northflank.ErrNotFound) && !errors.Is(err, northflank.ErrConflict) {
 		return err
 	}
+	w.Stats.Aborts.Add(1, why.label())
 	w.log.InfoContext(ctx, "job run aborted", "flow_run_id", row.id, "flow_run", row.name, "job_id", row.job, "job_run_id", row.runID, "reason", string(why))
 	if !row.view.gone {
 		w.flowLogs.add(row.id, levelWarning, "Northflank job run %s aborted: %s.", row.runID, why)
@@ -160,7 +164,8 @@ func (w *Worker) abort(ctx context.Context, row tracked, why reason) error {
 
 // propose proposes the flow run's last state. Whatever Prefect answers, its
 // word is recorded, and decide goes on from it.
-func (w *Worker) propose(ctx context.Context, row tracked, typ prefect.StateType, message string) error {
+func (w *Worker) propose(ctx context.Context, row tracked, typ prefect.StateType, why reason, message string) error {
+	w.table.update(row.id, func(t *tracked) { t.closing = closingOf(row, typ, why) })
 	name := string(typ[0]) + strings.ToLower(string(typ[1:]))
 	result, err := w.proposeFrom(ctx, row.id, row.flowRun.StateID, row.view.readAt, prefect.StateProposal{Type: typ, Name: name, Message: message})
 	if errors.Is(err, errMoved) {
@@ -184,6 +189,9 @@ func (w *Worker) propose(ctx context.Context, row tracked, typ prefect.StateType
 	w.table.update(row.id, func(t *tracked) { t.setState(result.State, time.Now()) })
 	w.log.InfoContext(ctx, "flow run reported as "+strings.ToLower(string(typ)), "flow_run_id", row.id, "flow_run", row.name, "reason", message)
 	if typ == prefect.StateCrashed {
+		if !row.jobRun.ConcludedAt.IsZero() {
+			w.Stats.Detection.Observe(time.Since(row.jobRun.ConcludedAt))
+		}
 		w.flowLogs.add(row.id, levelError, "Reported flow run '%s' as crashed: %s", row.id, message)
 	}
 	return nil

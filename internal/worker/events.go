@@ -21,6 +21,7 @@ type events struct {
 	client *prefect.Client
 	log    *slog.Logger
 	worker map[string]string // the worker as a resource
+	round  func()            // called each time that run comes round
 
 	mu      sync.Mutex
 	pending []prefect.Event
@@ -88,6 +89,7 @@ func within(id string, d time.Duration) bool {
 
 func (e *events) run(ctx context.Context) error {
 	for sleep(ctx, eventsInterval) {
+		e.round()
 		e.flush(ctx)
 	}
 	return nil

@@ -93,6 +93,7 @@ func (f *feed) follow(ctx context.Context) error {
 	f.mu.Unlock()
 	ready := func() {
 		f.setUp(true)
+		f.w.Stats.Streams.Add(1)
 		f.w.said.over(ctx, f.w.log, feedSubject)
 		// What happened while nobody listened.
 		signal(f.w.polled)

@@ -18,6 +18,7 @@ type flowLogs struct {
 	log     *slog.Logger
 	enabled bool
 	every   time.Duration
+	round   func() // called each time that run comes round
 
 	mu      sync.Mutex
 	pending []prefect.Log
@@ -66,6 +67,7 @@ func (f *flowLogs) addLine(l prefect.Log) {
 // run sends what was added, every batch interval, until ctx ends.
 func (f *flowLogs) run(ctx context.Context) error {
 	for sleep(ctx, f.every) {
+		f.round()
 		f.flush(ctx)
 	}
 	return nil

@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +17,9 @@ import (
 type gate struct {
 	mu    sync.Mutex
 	shut  map[place]*shutGate
-	of    map[string]place // where a deployment's flow runs were last meant for
-	first time.Duration    // pause after the first refusal; doubles up to last
+	of    map[string]place    // where a deployment's flow runs were last meant for
+	took  map[place]time.Time // when a place last took a job run
+	first time.Duration       // pause after the first refusal; doubles up to last
 	last  time.Duration
 }
 
@@ -25,10 +28,12 @@ type shutGate struct {
 	pause   time.Duration
 	trying  bool
 	message string
+	since   time.Time
+	err     error // the newest refusal
 }
 
 func newGate() *gate {
-	return &gate{shut: map[place]*shutGate{}, of: map[string]place{}, first: 5 * time.Second, last: 2 * time.Minute}
+	return &gate{shut: map[place]*shutGate{}, of: map[string]place{}, took: map[place]time.Time{}, first: 5 * time.Second, last: 2 * time.Minute}
 }
 
 // enter reports whether a flow run may be claimed for p now.
@@ -66,7 +71,7 @@ func (g *gate) refused(p place, err error, now time.Time) (news bool) {
 	defer g.mu.Unlock()
 	s := g.shut[p]
 	if s == nil {
-		s = &shutGate{pause: g.first / 2}
+		s = &shutGate{pause: g.first / 2, since: now}
 		g.shut[p] = s
 	}
 	s.trying = false
@@ -77,14 +82,15 @@ func (g *gate) refused(p place, err error, now time.Time) (news bool) {
 		s.until = now.Add(s.pause)
 	}
 	news = s.message != refusalKind(err)
-	s.message = refusalKind(err)
+	s.message, s.err = refusalKind(err), err
 	return news
 }
 
 // passed opens the gate. It returns true when it was shut.
-func (g *gate) passed(p place) (reopened bool) {
+func (g *gate) passed(p place, now time.Time) (reopened bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.took[p] = now
 	_, reopened = g.shut[p]
 	delete(g.shut, p)
 	if len(g.shut) == 0 {
@@ -100,6 +106,35 @@ func (g *gate) left(p place) {
 	if s := g.shut[p]; s != nil {
 		s.trying = false
 	}
+}
+
+// tookMemory is how long it counts that a place took a job run.
+const tookMemory = time.Hour
+
+// list returns the places that refuse work, and how many do not that took a job
+// run lately.
+func (g *gate) list(now time.Time) (refusals []Refusal, takers int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p, s := range g.shut {
+		refusals = append(refusals, Refusal{
+			API: p.client.BaseURL(), Team: p.client.TeamID(), Project: p.project,
+			Since: s.since, Until: s.until, Cause: s.message, Text: s.err.Error(),
+			Denied: errors.Is(s.err, northflank.ErrUnauthorized) || errors.Is(s.err, northflank.ErrForbidden),
+		})
+	}
+	for p, at := range g.took {
+		switch {
+		case now.Sub(at) > tookMemory:
+			delete(g.took, p)
+		case g.shut[p] == nil:
+			takers++
+		}
+	}
+	slices.SortFunc(refusals, func(a, b Refusal) int {
+		return cmp.Or(cmp.Compare(a.API, b.API), cmp.Compare(a.Team, b.Team), cmp.Compare(a.Project, b.Project), a.Since.Compare(b.Since))
+	})
+	return refusals, takers
 }
 
 // refusalKind names the kind of a refusal: messages of one kind differ in

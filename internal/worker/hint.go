@@ -16,6 +16,7 @@ const hintSpacing = 5 * time.Second
 func (w *Worker) Hint(event, projectID, jobID, runID string) {
 	success := strings.HasSuffix(event, ":success")
 	if !success && strings.HasSuffix(event, ":start") || success && runID == "" {
+		w.Stats.Hints.Add(1, "nothing")
 		return // the flow itself tells of these
 	}
 	now := time.Now()
@@ -23,6 +24,7 @@ func (w *Worker) Hint(event, projectID, jobID, runID string) {
 	if success {
 		at = now.Add(w.Timing.LateReport) // its last report is on its way
 	}
+	effect := "nothing"
 	w.table.mu.Lock()
 	for key, rows := range w.table.rowsByJob() {
 		if projectID != "" && key.project != projectID || key.id != jobID && (jobID != "" || runID == "") {
@@ -33,10 +35,11 @@ func (w *Worker) Hint(event, projectID, jobID, runID string) {
 		}
 		for _, t := range rows {
 			if (runID == "" || t.runID == runID) && !t.view.over() && t.view.container != ended {
-				t.hintAt = earliest(t.hintAt, at)
+				t.hintAt, effect = earliest(t.hintAt, at), "look"
 			}
 		}
 	}
 	w.table.mu.Unlock()
+	w.Stats.Hints.Add(1, effect)
 	signal(w.sweepNow)
 }

@@ -26,6 +26,7 @@ func (w *Worker) janitorLoop(ctx context.Context) error {
 	tick := time.NewTicker(min(janitorTick, w.Timing.JobIdle))
 	defer tick.Stop()
 	for {
+		w.pulse.beat(loopJanitor)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -164,6 +165,7 @@ func (w *Worker) removeOrphans(ctx context.Context) (done, ok bool) {
 			return false, true
 		}
 		for _, o := range orphans {
+			w.pulse.beat(loopJanitor)
 			done = w.removeOrphan(ctx, o) && done
 		}
 	}
@@ -241,6 +243,8 @@ func (w *Worker) lookAfter(ctx context.Context, key jobKey, active []northflank.
 			w.log.WarnContext(ctx, "job run belongs to no flow run: aborting it", "job_id", key.id, "job_run_id", run.ID)
 			if err := key.client.AbortRun(northflank.WithClass(ctx, northflank.ClassAbort), key.project, key.id, run.ID); err != nil {
 				w.log.WarnContext(ctx, "aborting a job run", "job_run_id", run.ID, "err", err)
+			} else {
+				w.Stats.Aborts.Add(1, abortedOrphan)
 			}
 			left = true
 		}
@@ -312,6 +316,7 @@ func (w *Worker) deploymentPlaces(ctx context.Context) []place {
 		if n++; n > maxDeployments {
 			break
 		}
+		w.pulse.beat(loopJanitor) // each may take a while
 		prepared, err := w.preparer.Prepare(ctx, w.currentPool(), prefect.FlowRun{FlowID: d.FlowID, DeploymentID: d.ID})
 		if err != nil {
 			continue // its flow runs will tell

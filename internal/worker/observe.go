@@ -21,6 +21,7 @@ func (w *Worker) observeLoop(ctx context.Context) error {
 	failures := 0
 	var last time.Time
 	for {
+		w.pulse.beat(loopObserve)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -78,7 +79,11 @@ func (w *Worker) observe(ctx context.Context) error {
 	if err := w.adoptFrom(ctx, others); err != nil {
 		return err
 	}
-	return w.observeEnded(ctx, seen, began)
+	if err := w.observeEnded(ctx, seen, began); err != nil {
+		return err
+	}
+	w.observed.set(began)
+	return nil
 }
 
 // adoptFrom takes over those of others' flow runs whose worker is gone.
@@ -232,7 +237,7 @@ func (w *Worker) considerAdoption(ctx context.Context, fr prefect.FlowRun) {
 // adopt begins to answer for a flow run that another process left.
 func (w *Worker) adopt(ctx context.Context, fr prefect.FlowRun, f footprint) {
 	row := &tracked{
-		id: fr.ID, name: fr.Name, flowRun: fr, process: f.process, adopted: true,
+		id: fr.ID, name: fr.Name, flowRun: fr, process: f.process, adopted: true, since: time.Now(),
 		project: f.project, job: f.job, runID: f.runID, after: f.after,
 		view: view{
 			start: f.phase, intentAt: f.intentAt, strangers: -1, pidSaved: f.runID != "",
@@ -241,9 +246,11 @@ func (w *Worker) adopt(ctx context.Context, fr prefect.FlowRun, f footprint) {
 		},
 	}
 	row.setState(*fr.State, time.Now())
+	row.told = fr.State.Type.Terminal() // in another process's time
 	if added, _ := w.table.add(row, 0); !added {
 		return
 	}
+	w.Stats.Adoptions.Add(1)
 	w.log.InfoContext(ctx, "flow run adopted", "flow_run_id", fr.ID, "flow_run", fr.Name, "state", fr.StateName, "from_worker", f.owner, "job_id", f.job, "job_run_id", f.runID)
 	w.table.update(fr.ID, func(t *tracked) { t.busy = false })
 }

@@ -19,6 +19,7 @@ const minPoll = 100 * time.Millisecond
 func (w *Worker) pollLoop(ctx, work context.Context, submissions *sync.WaitGroup) error {
 	failures := 0
 	for {
+		w.pulse.beat(loopPoll)
 		wait := jittered(w.Query)
 		const subject = "polling for scheduled flow runs"
 		if err := w.poll(ctx, work, submissions); err != nil && ctx.Err() == nil {
@@ -47,6 +48,7 @@ func (w *Worker) pollLoop(ctx, work context.Context, submissions *sync.WaitGroup
 // finishOnce waits until every flow run of the single poll has ended.
 func (w *Worker) finishOnce(ctx context.Context) error {
 	for w.table.size() > 0 {
+		w.pulse.beat(loopPoll)
 		if !sleep(ctx, 100*time.Millisecond) {
 			return nil
 		}
@@ -74,11 +76,19 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 		}
 		return err
 	}
+	w.pollAnswered.set(time.Now())
 	for _, fr := range flowRuns {
 		if !w.submit(ctx, work, submissions, pool, fr, polledAt) {
 			break
 		}
 	}
+	left := 0
+	for _, fr := range flowRuns {
+		if !w.table.has(fr.ID) {
+			left++
+		}
+	}
+	w.waiting.Store(int64(left))
 	return nil
 }
 
@@ -114,7 +124,7 @@ func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, 
 	if !w.takeSlot(ctx, polledAt) {
 		return false
 	}
-	row := &tracked{id: fr.ID, name: fr.Name, flowRun: fr, view: view{strangers: -1, policy: policy{timing: w.Timing}}}
+	row := &tracked{id: fr.ID, name: fr.Name, flowRun: fr, since: time.Now(), view: view{strangers: -1, policy: policy{timing: w.Timing}}}
 	added, full := w.table.add(row, w.Limit)
 	if !added {
 		<-w.slots

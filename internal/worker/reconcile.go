@@ -18,6 +18,7 @@ const minAct = 200 * time.Millisecond
 func (w *Worker) reconcileLoop(ctx, work context.Context, actions *sync.WaitGroup) error {
 	tokens := make(chan struct{}, actionsAtOnce)
 	for {
+		w.pulse.beat(loopReconcile)
 		next := w.reconcile(time.Now(), func(row tracked, d decision) {
 			actions.Go(func() {
 				select {
@@ -49,6 +50,7 @@ func (w *Worker) reconcile(now time.Time, act func(tracked, decision)) time.Time
 	next := now.Add(time.Minute)
 	look, read := false, false
 	for _, t := range w.table.rows {
+		w.noteOutcome(t, now)
 		if t.busy {
 			continue
 		}
@@ -96,6 +98,7 @@ func signal(c chan struct{}) {
 func (w *Worker) perform(ctx context.Context, row tracked, d decision) {
 	err := w.act(ctx, row, d)
 	if err != nil && ctx.Err() == nil {
+		w.Stats.ActionFailures.Add(1, d.action.String())
 		w.log.WarnContext(ctx, "flow run: "+d.action.String(), "flow_run_id", row.id, "flow_run", row.name, "attempt", row.failures+1, "err", err)
 	}
 	w.table.update(row.id, func(t *tracked) {

@@ -2,34 +2,88 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
+
+	"github.com/northflank/prefect-northflank/internal/northflank"
+	"github.com/northflank/prefect-northflank/internal/prefect"
 )
+
+// subjectPool is what is said about a work pool that does not exist.
+const subjectPool = "finding the work pool"
+
+// Trouble is something that does not work at the moment, as far as is known.
+type Trouble struct {
+	Subject string // what does not work
+	Text    string
+	Hint    string
+	Since   time.Time
+	Last    time.Time // when it was met last
+	Cause   TroubleCause
+}
+
+// TroubleCause tells apart what only people can put right.
+type TroubleCause string
+
+// The causes.
+const (
+	CauseOther             TroubleCause = ""
+	CausePrefectRefuses    TroubleCause = "prefect_refuses"    // the worker's credentials
+	CauseNorthflankRefuses TroubleCause = "northflank_refuses" // a token
+	CausePoolMissing       TroubleCause = "pool_missing"
+)
+
+func causeOf(subject string, err error) TroubleCause {
+	switch {
+	case subject == subjectPool:
+		return CausePoolMissing
+	case errors.Is(err, prefect.ErrUnauthorized), errors.Is(err, prefect.ErrForbidden):
+		return CausePrefectRefuses
+	case errors.Is(err, northflank.ErrUnauthorized):
+		return CauseNorthflankRefuses
+	}
+	return CauseOther
+}
+
+// saidMemory is how long a trouble is remembered that nobody meets any more.
+const saidMemory = 24 * time.Hour
 
 // said remembers what was told about a subject, so that a trouble is told once
 // until it changes or ends.
 type said struct {
 	mu sync.Mutex
-	of map[string]string
+	of map[string]Trouble
 }
 
 // trouble logs err about a subject at Warn, unless the same was said last.
 func (s *said) trouble(ctx context.Context, log *slog.Logger, subject string, err error) {
-	text := err.Error()
+	now := time.Now()
+	told := Trouble{Subject: subject, Text: err.Error(), Hint: hintOf(err), Since: now, Last: now, Cause: causeOf(subject, err)}
 	s.mu.Lock()
-	known := s.of[subject] == text
-	if s.of == nil {
-		s.of = map[string]string{}
+	before, was := s.of[subject]
+	if was {
+		told.Since = before.Since
 	}
-	s.of[subject] = text
+	if s.of == nil {
+		s.of = map[string]Trouble{}
+	}
+	s.of[subject] = told
+	for other, t := range s.of { // of jobs that are long gone, say
+		if now.Sub(t.Last) > saidMemory {
+			delete(s.of, other)
+		}
+	}
 	s.mu.Unlock()
-	if known {
+	if was && before.Text == told.Text {
 		log.DebugContext(ctx, subject, "err", err)
 		return
 	}
 	attrs := []any{"err", err}
-	if hint := hintOf(err); hint != "" {
-		attrs = append(attrs, "hint", hint)
+	if told.Hint != "" {
+		attrs = append(attrs, "hint", told.Hint)
 	}
 	log.WarnContext(ctx, subject, attrs...)
 }
@@ -43,4 +97,16 @@ func (s *said) over(ctx context.Context, log *slog.Logger, subject string) {
 	if was {
 		log.InfoContext(ctx, subject+": works again")
 	}
+}
+
+// list returns all troubles, the newest first.
+func (s *said) list() []Trouble {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Trouble, 0, len(s.of))
+	for _, t := range s.of {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b Trouble) int { return b.Last.Compare(a.Last) })
+	return out
 }

@@ -70,6 +70,7 @@ type toldLine struct {
 func (s *streams) run(ctx context.Context) error {
 	defer s.tasks.Wait()
 	for sleep(ctx, streamTick) {
+		s.w.pulse.beat(loopOutput)
 		s.mu.Lock()
 		wanted := s.wanted(time.Now())
 		for key, owners := range wanted {

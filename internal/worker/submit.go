@@ -50,7 +50,7 @@ func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr pr
 	case fault != nil:
 		// Claimed first, so that of several workers only one reports it.
 		if s.claim(ctx) {
-			s.crash(ctx, "Failed to submit flow run to infrastructure: "+messageOf(fault))
+			s.crash(ctx, reasonConfiguration, submitFailed+messageOf(fault))
 		}
 	case !ready:
 		w.table.drop(fr.ID) // not claimed: it stays Scheduled
@@ -117,6 +117,9 @@ func (s *submission) cancelDeploymentGone(ctx context.Context) {
 		Type: prefect.StateCancelled, Name: "Cancelled", Force: true,
 		Message: fmt.Sprintf("Deployment %s no longer exists, cancelled run.", s.flowRun.DeploymentID),
 	})
+	if err == nil {
+		s.noteCancelled(reasonDeploymentGone)
+	}
 	s.log.InfoContext(ctx, "flow run cancelled: its deployment was deleted", "flow_run_id", s.flowRun.ID, "flow_run", s.flowRun.Name, "err", err)
 }
 
@@ -128,8 +131,14 @@ func messageOf(err error) string {
 	return err.Error()
 }
 
+// submitFailed is what Prefect's own worker begins such a message with.
+const submitFailed = "Failed to submit flow run to infrastructure: "
+
 // crash proposes Crashed for a flow run of which nothing was started.
-func (s *submission) crash(ctx context.Context, message string) {
+func (s *submission) crash(ctx context.Context, why, message string) {
+	s.table.update(s.flowRun.ID, func(t *tracked) {
+		t.closing = closing{prefect.StateCrashed, why, strings.TrimPrefix(message, submitFailed)}
+	})
 	s.flowLogs.add(s.flowRun.ID, levelError, "Failed to submit flow run '%s' to infrastructure.\n%s", s.flowRun.Name, message)
 	s.log.WarnContext(ctx, "flow run cannot be started", "flow_run_id", s.flowRun.ID, "flow_run", s.flowRun.Name, "reason", message)
 	result, err := s.proposeFrom(ctx, s.flowRun.ID, s.state.ID, s.stateAt, prefect.StateProposal{Type: prefect.StateCrashed, Name: "Crashed", Message: message})
@@ -218,7 +227,7 @@ func (s *submission) start(ctx context.Context) {
 	err := s.tryStart(ctx)
 	switch {
 	case err == nil:
-		if s.gate.passed(s.place) {
+		if s.gate.passed(s.place, time.Now()) {
 			s.log.InfoContext(ctx, "Northflank takes job runs again", "project", s.place.project)
 		}
 	case errors.Is(err, errHandled):
@@ -379,6 +388,9 @@ func (s *submission) startRun(ctx context.Context, request northflank.JobRequest
 		t.view.start, t.view.intentAt = unconfirmed, time.Now()
 	})
 	s.pace.started(key.client, time.Now())
+	if !fr.NextScheduledStart.IsZero() {
+		s.Stats.Dispatch.Observe(time.Since(fr.NextScheduledStart))
+	}
 	run, err := s.askForRun(ctx, leaseEnds)
 	if errors.Is(err, northflank.ErrNotFound) && !northflank.MayHaveHappened(err) {
 		// Somebody deleted the job. Nothing was started: make it again, once.
@@ -389,9 +401,11 @@ func (s *submission) startRun(ctx context.Context, request northflank.JobRequest
 	}
 	switch {
 	case err == nil:
+		s.Stats.Starts.Add(1, startDone)
 		s.record(ctx, run)
 		return nil
 	case northflank.MayHaveHappened(err):
+		s.Stats.Starts.Add(1, startUnanswered)
 		s.log.WarnContext(ctx, "no answer to the start of a job run: looking for it", "flow_run_id", fr.ID, "flow_run", fr.Name, "job_id", key.id, "err", err)
 		return errHandled
 	}
@@ -461,12 +475,18 @@ func isRefusal(err error) bool {
 // fault of the flow run ends it.
 func (s *submission) refuseOrCrash(ctx context.Context, err error) error {
 	if isRefusal(err) || errors.Is(err, context.Canceled) || errors.Is(err, errLeaseEnded) || errors.Is(err, errFenced) {
+		if isRefusal(err) {
+			s.Stats.Starts.Add(1, startRefused)
+		} else {
+			s.Stats.Starts.Add(1, startGivenUp)
+		}
 		return err
 	}
-	message := "Failed to submit flow run to infrastructure: " + messageOf(err)
+	s.Stats.Starts.Add(1, startInvalid)
+	message := submitFailed + messageOf(err)
 	if which := refusedVariables(err); which != "" {
 		message += "\n" + which
 	}
-	s.crash(ctx, message)
+	s.crash(ctx, reasonInvalidRequest, message)
 	return errHandled
 }

@@ -31,6 +31,7 @@ func (w *Worker) sweepLoop(ctx context.Context) error {
 	defer sweeps.Wait()
 	tokens := make(chan struct{}, sweepsAtOnce)
 	for {
+		w.pulse.beat(loopSweep)
 		due, next := w.dueSweeps(time.Now())
 		for key, rows := range due {
 			sweeps.Go(func() {
@@ -123,6 +124,8 @@ const (
 	lookRound                    // one of many looks that serve all rows of a job
 )
 
+var lookNames = [...]string{lookAsked: "asked", lookSilent: "silent", lookRound: "round"}
+
 // lookDue says when the row wants a look at its job, and why.
 func (t *tracked) lookDue(timing Timing, interval time.Duration, feedUp bool) (time.Time, lookReason) {
 	v := &t.view
@@ -199,17 +202,21 @@ func (w *Worker) sweepIntervals(byJob map[jobKey][]*tracked, feedUp bool, now ti
 // sweep looks at one job and records what it shows of the rows. A failed look
 // changes nothing but the time of the next one.
 func (w *Worker) sweep(ctx context.Context, key jobKey, rows []tracked) {
-	ctx = northflank.WithClass(ctx, w.sweepClass(rows))
+	why := w.sweepReason(rows)
+	ctx = northflank.WithClass(ctx, why.class())
 	found, err := w.look(ctx, key, rows)
 	if ctx.Err() != nil {
 		return
 	}
 	subject := "looking at job " + key.id
 	if err != nil {
+		w.Stats.Sweeps.Add(1, lookNames[why], "failed")
 		w.said.trouble(ctx, w.log, subject, err)
 		w.table.changeJob(key, func(j *job) { j.trouble++ })
 		return
 	}
+	w.Stats.Sweeps.Add(1, lookNames[why], "done")
+	w.lastSweep.set(time.Now())
 	w.said.over(ctx, w.log, subject)
 	w.table.mu.Lock()
 	defer w.table.mu.Unlock()
@@ -229,12 +236,20 @@ func (w *Worker) sweep(ctx context.Context, key jobKey, rows []tracked) {
 	w.table.freeLanes()
 }
 
-// sweepClass: what somebody waits for is more urgent than a round.
-func (w *Worker) sweepClass(rows []tracked) northflank.Class {
+// sweepReason: a look is a round as soon as one row is looked for in it.
+func (w *Worker) sweepReason(rows []tracked) lookReason {
+	feedUp, most := w.feed.isUp(), lookAsked
 	for _, t := range rows {
-		if _, why := t.lookDue(w.Timing, 0, w.feed.isUp()); why == lookRound {
-			return northflank.ClassSweep
-		}
+		_, why := t.lookDue(w.Timing, 0, feedUp)
+		most = max(most, why)
+	}
+	return most
+}
+
+// class: what somebody waits for is more urgent than a round.
+func (r lookReason) class() northflank.Class {
+	if r == lookRound {
+		return northflank.ClassSweep
 	}
 	return northflank.ClassConfirm
 }

@@ -42,6 +42,7 @@ func (w *Worker) setUp(ctx context.Context) error {
 // syncLoop repeats sync at the heartbeat interval. It never gives up.
 func (w *Worker) syncLoop(ctx context.Context) error {
 	for sleep(ctx, jittered(w.Heartbeat)) {
+		w.pulse.beat(loopSync)
 		const subject = "telling Prefect that the worker is alive"
 		if err := w.sync(ctx); err != nil && ctx.Err() == nil {
 			w.said.trouble(ctx, w.log, subject, err)
@@ -153,7 +154,7 @@ func (w *Worker) readPool(ctx context.Context) (prefect.WorkPool, error) {
 	pool, err := w.Prefect.WorkPool(ctx, w.Pool)
 	if errors.Is(err, prefect.ErrNotFound) {
 		if !w.CreatePool {
-			w.said.trouble(ctx, w.log, "finding the work pool", fmt.Errorf("work pool %q not found", w.Pool))
+			w.said.trouble(ctx, w.log, subjectPool, fmt.Errorf("work pool %q not found", w.Pool))
 			return prefect.WorkPool{}, nil
 		}
 		pool, err = w.Prefect.CreateWorkPool(ctx, w.Pool, Type, w.template())
@@ -167,9 +168,12 @@ func (w *Worker) readPool(ctx context.Context) (prefect.WorkPool, error) {
 	if err != nil {
 		return pool, fmt.Errorf("read work pool %q: %w", w.Pool, err)
 	}
-	w.said.over(ctx, w.log, "finding the work pool")
-	if pool.Type != Type {
-		w.said.trouble(ctx, w.log, "checking the work pool", fmt.Errorf("pool %q is of type %q, but this worker is of type %q", w.Pool, pool.Type, Type))
+	w.said.over(ctx, w.log, subjectPool)
+	const subject = "checking the work pool"
+	if pool.Type == Type {
+		w.said.over(ctx, w.log, subject)
+	} else {
+		w.said.trouble(ctx, w.log, subject, fmt.Errorf("pool %q is of type %q, but this worker is of type %q", w.Pool, pool.Type, Type))
 	}
 	if known := w.currentPool(); bytes.Equal(known.BaseJobTemplate, pool.BaseJobTemplate) {
 		return pool, nil // checked before

@@ -45,6 +45,10 @@ type tracked struct {
 	heard     time.Time     // when Prefect's event stream told of the flow last; zero: never
 	submitted string        // id of the event that told of the submission
 
+	since   time.Time // when it was claimed, or adopted
+	closing closing   // how it was, or is to be, ended by us
+	told    bool      // its end was counted
+
 	missing      int // times in a row that Prefect did not know the flow run
 	missingSince time.Time
 }

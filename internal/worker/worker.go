@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,6 +43,7 @@ type Options struct {
 	Template   json.RawMessage // base job template for a pool that is created or has none; nil: ours
 
 	Timing Timing
+	Stats  *Stats // where to count; nil: its own
 	Logger *slog.Logger
 	Out    io.Writer // the lines that Prefect's own worker prints; nil: nowhere
 }
@@ -85,6 +87,13 @@ type Worker struct {
 
 	cleanSoon chan struct{} // size 1: look for what dead workers left
 
+	// For Status.
+	pulse    pulse
+	outcomes outcomes
+	waiting  atomic.Int64 // scheduled flow runs that the last poll left
+
+	pollAnswered, observed, lastSweep moment
+
 	// Wake-ups, of size 1: they may merge.
 	polled, observeNow, sweepNow chan struct{}
 }
@@ -99,6 +108,9 @@ func New(o Options) (*Worker, error) {
 	}
 	if o.Out == nil {
 		o.Out = io.Discard
+	}
+	if o.Stats == nil {
+		o.Stats = NewStats()
 	}
 	o.Timing = o.Timing.withDefaults()
 	if o.RunOnce { // it waits for the end of its flow runs' containers
@@ -124,6 +136,8 @@ func New(o Options) (*Worker, error) {
 	}
 	w.streams = &streams{w: w, jobs: map[jobKey]*stream{}}
 	w.feed = newFeed(w)
+	w.flowLogs.round = func() { w.pulse.beat(loopFlowLogs) }
+	w.events.round = func() { w.pulse.beat(loopEvents) }
 	w.lastPoll = time.Now() // the health check's clock starts with the worker
 	return w, nil
 }
@@ -177,6 +191,9 @@ func (w *Worker) Run(ctx context.Context) error {
 //	sync, janitor, flow logs, events, streams         around it
 func (w *Worker) runLoops(ctx, work context.Context) error {
 	var submissions sync.WaitGroup
+	for l := range loops {
+		w.pulse.beat(l)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
 		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run, w.feed.run,
