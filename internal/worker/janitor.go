@@ -123,9 +123,12 @@ func deleteNow(ctx context.Context, key jobKey) (active []northflank.JobRun, err
 	return nil, key.client.DeleteJob(ctx, key.project, key.id)
 }
 
-// activeRuns returns the job runs of a job that have not ended.
+// activeRuns returns the job runs of a job that have not ended. A job that was
+// long in use has thousands: where the list begins with the newest, those that
+// come after the first hundreds are too old to be alive without anybody knowing.
 func activeRuns(ctx context.Context, key jobKey) ([]northflank.JobRun, error) {
 	var active []northflank.JobRun
+	var order listOrder
 	n := 0
 	for run, err := range key.client.ListRuns(ctx, key.project, key.id) {
 		if err != nil {
@@ -134,12 +137,22 @@ func activeRuns(ctx context.Context, key jobKey) ([]northflank.JobRun, error) {
 		if !run.Terminal() {
 			active = append(active, run)
 		}
-		if n++; n >= maxSweepRuns {
-			return nil, fmt.Errorf("job %q has more than %d job runs", key.id, maxSweepRuns)
+		order.see(run)
+		n++
+		if n >= maxActiveRuns && order.newestFirst() {
+			break
+		}
+		if n >= maxListedRuns {
+			return nil, fmt.Errorf("job %q has more than %d job runs: delete it in Northflank when nothing runs in it", key.id, maxListedRuns)
 		}
 	}
 	return active, nil
 }
+
+const (
+	maxActiveRuns = 300    // job runs read to see whether something runs, newest first
+	maxListedRuns = 10_000 // in another order
+)
 
 // removeOrphans deals with jobs that workers of this pool left behind: the worker
 // is not online, or was an earlier process under our name. What still runs in

@@ -27,23 +27,21 @@ type jobKey struct {
 
 // job is what this process knows of one of its jobs. Guarded by table.mu.
 type job struct {
-	exists   bool            // PUT was acknowledged in this process
-	made     bool            // a PUT may have made it
-	cleanup  bool            // may be deleted when idle
-	single   bool            // made for one flow run: deleted as soon as that ends
-	searched bool            // for job runs that an earlier process left
-	deleting bool            // a delete is under way: nothing may start on it
-	runs     map[string]bool // job runs that belonged to flow runs of ours
-	recent   []string        // the newest of them, oldest first
-	lastUsed time.Time
-	sweptAt  time.Time // newest look, successful or not
-	sweeping bool      // a look is under way
-	trouble  int       // failed looks in a row
-	pages    int       // that the last list of its job runs took; 0: none yet
+	exists        bool            // PUT was acknowledged in this process
+	made          bool            // a PUT may have made it
+	cleanup       bool            // may be deleted when idle
+	single        bool            // made for one flow run: deleted as soon as that ends
+	searched      bool            // for job runs that an earlier process left
+	deleting      bool            // a delete is under way: nothing may start on it
+	runs          map[string]bool // job runs that belonged to flow runs of ours
+	recent        []string        // the newest of them, oldest first
+	lastUsed      time.Time
+	sweptAt       time.Time // newest look, successful or not
+	noRoundBefore time.Time // the budget does not allow one
+	sweeping      bool      // a look is under way
+	trouble       int       // failed looks in a row
+	pages         int       // that the last list of its job runs took; 0: none yet
 }
-
-// listPages is what a list of the job's runs is expected to cost, in requests.
-func (j *job) listPages() int { return max(j.pages, 1) }
 
 // maxKnownRuns bounds job.runs. Only job runs younger than an unconfirmed start
 // matter, so that the set may be emptied when it grows large.
@@ -75,6 +73,18 @@ func (tb *table) job(key jobKey) *job {
 		tb.jobs[key] = j
 	}
 	return j
+}
+
+// listPages is what a list of the job's runs is expected to cost, in requests:
+// what the last one took, or what its flow runs alone fill. Called with mu held.
+func (tb *table) listPages(key jobKey) int {
+	rows := 0
+	for _, t := range tb.rows {
+		if t.job == key.id {
+			rows++
+		}
+	}
+	return max(tb.job(key).pages, (rows+northflank.PageSize-1)/northflank.PageSize, 1)
 }
 
 // changeJob changes the record of a job under the lock.

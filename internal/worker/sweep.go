@@ -74,7 +74,7 @@ func (w *Worker) dueSweeps(now time.Time) (due map[jobKey][]tracked, next time.T
 		if j.sweeping {
 			continue
 		}
-		wanted, at := w.wantedOf(rows, intervals[key.client], feedUp, now)
+		wanted, at := w.wantedOf(rows, j, intervals[key.client], feedUp, now)
 		at = latest(at, j.sweptAt.Add(minLook))
 		if j.trouble > 0 {
 			at = latest(at, j.sweptAt.Add(min(time.Second<<min(j.trouble, 6), time.Minute)))
@@ -92,25 +92,29 @@ func (w *Worker) dueSweeps(now time.Time) (due map[jobKey][]tracked, next time.T
 }
 
 // wantedOf returns which rows of a job are to be looked for, if any are due, and
-// since or from when. A look that nobody asked for takes along all that would be
-// due some time: it is a list that shows them too.
-func (w *Worker) wantedOf(rows []*tracked, interval time.Duration, feedUp bool, now time.Time) (wanted []*tracked, at time.Time) {
+// since or from when. What somebody waits for is looked for alone. A round takes
+// along all that would be due some time: it is a list that shows them too.
+func (w *Worker) wantedOf(rows []*tracked, j *job, interval time.Duration, feedUp bool, now time.Time) (wanted []*tracked, at time.Time) {
 	at = now.Add(sweepLoopIdle)
-	round := false
-	var others []*tracked
+	due := false // a round
+	var round []*tracked
 	for _, t := range rows {
 		rowAt, why := t.lookDue(w.Timing, interval, feedUp)
+		if why == lookRound {
+			rowAt = latest(rowAt, j.noRoundBefore)
+			round = append(round, t)
+		}
 		at = earliest(at, rowAt)
 		switch {
-		case !rowAt.After(now):
-			wanted = append(wanted, t)
-			round = round || why == lookRound
+		case rowAt.After(now):
 		case why == lookRound:
-			others = append(others, t)
+			due = true
+		default:
+			wanted = append(wanted, t)
 		}
 	}
-	if round {
-		wanted = append(wanted, others...)
+	if len(wanted) == 0 && due {
+		wanted = round
 	}
 	return wanted, at
 }
@@ -138,11 +142,10 @@ func (t *tracked) lookDue(timing Timing, interval time.Duration, feedUp bool) (t
 	case v.start == unconfirmed:
 		return v.lastLook.Add(time.Minute), lookAsked // decide asks for what it needs
 	}
-	at, why := t.unaskedLook(timing, interval, feedUp)
-	if !t.hintAt.IsZero() && t.hintAt.Before(at) {
-		return t.hintAt, lookSilent
+	if !t.hintAt.IsZero() {
+		return t.hintAt, lookSilent // a round may have to wait for requests
 	}
-	return at, why
+	return t.unaskedLook(timing, interval, feedUp)
 }
 
 // unaskedLook says when a row whose job run is known wants a look without a sign
@@ -190,7 +193,7 @@ func (w *Worker) sweepIntervals(byJob map[jobKey][]*tracked, feedUp bool, now ti
 				unheard++
 			}
 		}
-		costs[key.client] += max(over, min(unheard, w.table.job(key).listPages()))
+		costs[key.client] += max(over, min(unheard, w.table.listPages(key)))
 	}
 	intervals := map[*northflank.Client]time.Duration{}
 	for client, cost := range costs {
@@ -209,7 +212,13 @@ func (w *Worker) sweep(ctx context.Context, key jobKey, rows []tracked) {
 		return
 	}
 	subject := "looking at job " + key.id
-	if err != nil {
+	spent, isSpent := errors.AsType[*northflank.BudgetError](err)
+	switch {
+	case isSpent && why == lookRound:
+		// The worker said that the budget is short, and rounds can wait.
+		w.table.changeJob(key, func(j *job) { j.noRoundBefore = spent.ResetAt })
+		return
+	case err != nil:
 		w.Stats.Sweeps.Add(1, lookNames[why], "failed")
 		w.said.trouble(ctx, w.log, subject, err)
 		w.table.changeJob(key, func(j *job) { j.trouble++ })
@@ -275,9 +284,10 @@ func (w *Worker) look(ctx context.Context, key jobKey, rows []tracked) (findings
 			wanted[t.runID] = true
 		}
 	}
-	// One by one where that is cheaper than the pages that the last list took.
-	pages := 0
-	w.table.changeJob(key, func(j *job) { pages = j.listPages() })
+	// One by one where that is cheaper than the pages that a list takes.
+	w.table.mu.Lock()
+	pages := w.table.listPages(key)
+	w.table.mu.Unlock()
 	if len(wanted) > 1 && len(wanted) >= pages || f.counted {
 		if err := w.list(ctx, key, wanted, intent, &f); err != nil {
 			return f, err
@@ -319,7 +329,8 @@ func startedSince(client *northflank.Client, intent time.Time) time.Time {
 func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, intent time.Time, f *findings) error {
 	var candidates []northflank.JobRun
 	bound := intent.Add(-clockSlack)
-	falling, rising, last, n := false, false, time.Time{}, 0
+	var order listOrder
+	n := 0
 	for run, err := range key.client.ListRuns(ctx, key.project, key.id) {
 		if errors.Is(err, northflank.ErrNotFound) {
 			return nil // no job, no runs; single reads confirm it
@@ -333,10 +344,8 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, i
 		if f.counted && !run.StartedAt.Before(bound) {
 			candidates = append(candidates, run)
 		}
-		falling = falling || n > 1 && run.StartedAt.Before(last)
-		rising = rising || n > 1 && run.StartedAt.After(last)
-		last = run.StartedAt
-		past := !f.counted || falling && !rising && run.StartedAt.Before(bound)
+		order.see(run)
+		past := !f.counted || order.newestFirst() && run.StartedAt.Before(bound)
 		if len(wanted) == 0 && past || n >= maxSweepRuns {
 			break
 		}
@@ -352,6 +361,24 @@ func (w *Worker) list(ctx context.Context, key jobKey, wanted map[string]bool, i
 	f.strangers = strangers
 	return err
 }
+
+// listOrder is what a list of job runs has shown of its order, which Northflank
+// does not document.
+type listOrder struct {
+	falling, rising bool
+	last            time.Time
+}
+
+func (o *listOrder) see(run northflank.JobRun) {
+	if !o.last.IsZero() {
+		o.falling = o.falling || run.StartedAt.Before(o.last)
+		o.rising = o.rising || run.StartedAt.After(o.last)
+	}
+	o.last = run.StartedAt
+}
+
+// newestFirst reports whether everything seen says so.
+func (o *listOrder) newestFirst() bool { return o.falling && !o.rising }
 
 // strangersAmong returns the job runs that belong to no flow run: neither to
 // one that we answer for, nor to any of the pool, under way or ended.
