@@ -23,7 +23,8 @@ func cleanupFrame(token string, lease time.Duration, edits ...string) string {
 	const frame = `{"type":"cleanup.message.v1","id":"0199f1aa-0000-7000-8000-000000000000","sent_at":"%SENT%","payload":{` +
 		`"message_id":"m-%TOKEN%","kind":"cancelling_timeout_teardown.v1","reservation_token":"%TOKEN%","lease_expires_at":"%ENDS%",` +
 		`"delivery_count":2,"work_queue_id":null,"data":{},"target":{"flow_run_id":"fr","infrastructure_pid":"job:run","novelty":1}}}`
-	return strings.NewReplacer(append(edits, "%SENT%", at.Format(time.RFC3339Nano), "%ENDS%", at.Add(lease).Format(time.RFC3339Nano), "%TOKEN%", token)...).Replace(frame)
+	fill := []string{"%SENT%", at.Format(time.RFC3339Nano), "%ENDS%", at.Add(lease).Format(time.RFC3339Nano), "%TOKEN%", token}
+	return strings.NewReplacer(slices.Concat(edits, fill)...).Replace(frame)
 }
 
 // asked is a cleanup operation as the server reads it.

@@ -39,7 +39,7 @@ func readyFrame(edits ...string) string {
 		`"effective_heartbeat_interval_seconds":30,"accepted_capabilities":["worker_heartbeat.v1","work_pool_snapshot.v1"],` +
 		`"rejected_capabilities":[],"effective_max_cleanup_concurrency":0,"resolved_work_queues":[{"id":"q1","name":"default"}],` +
 		`"initial_snapshot":{"snapshot_sequence":1,"reason":"initial","work_pool":%POOL%}}`
-	return serverFrame("worker.ready.v1", strings.NewReplacer(append(edits, "%POOL%", poolFrame("false"))...).Replace(payload))
+	return serverFrame("worker.ready.v1", strings.NewReplacer(slices.Concat(edits, []string{"%POOL%", poolFrame("false")})...).Replace(payload))
 }
 
 var readyForCleanups = []string{`"work_pool_snapshot.v1"]`, `"work_pool_snapshot.v1","cleanup_delivery.v1"]`, `concurrency":0`, `concurrency":1`}
