@@ -61,16 +61,23 @@ func connect(cmd *cli.Command, io Streams) (*prefect.Client, *prefect.Settings, 
 	return client, settings, err
 }
 
-// newAccounts returns the Northflank clients of a command.
-func newAccounts(log *slog.Logger, verbose bool) *northflank.Accounts {
-	o := northflank.Options{UserAgent: "prefect-northflank/" + Version(), Logger: log}
+// newAccounts returns the Northflank clients of a command; observers are told of
+// each request.
+func newAccounts(log *slog.Logger, verbose bool, observers ...func(northflank.Call)) *northflank.Accounts {
 	if verbose {
-		o.Observe = func(c northflank.Call) {
+		observers = append(observers, func(c northflank.Call) {
 			log.Info("northflank request", "method", c.Method, "route", c.Route, "for", c.Class.String(), "status", c.Status,
 				"took", c.Duration.Round(1000), "budget_left", c.Budget.Remaining, "budget", c.Budget.Limit, "err", c.Err)
-		}
+		})
 	}
-	return northflank.NewAccounts(o)
+	return northflank.NewAccounts(northflank.Options{
+		UserAgent: "prefect-northflank/" + Version(), Logger: log,
+		Observe: func(c northflank.Call) {
+			for _, observe := range observers {
+				observe(c)
+			}
+		},
+	})
 }
 
 // environmentAccount is the Northflank account that the environment names, under

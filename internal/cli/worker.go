@@ -53,7 +53,7 @@ func workerStartCommand(io Streams) *cli.Command {
 			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true},
 			&cli.StringFlag{Name: "webhook-listen", Usage: "receive Northflank's notifications at `ADDR` (host:port)"},
 			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of the webhook, see: prefect-northflank webhook"},
-			&cli.BoolFlag{Name: "with-healthcheck", Usage: "serve /health on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
+			&cli.BoolFlag{Name: "with-healthcheck", Usage: "serve health checks on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
 			&cli.StringFlag{Name: "install-policy", Usage: "`POLICY` of the Python worker: accepted, without effect", Value: "prompt", HideDefault: true},
 			&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template for a pool that does not exist yet"},
 			&cli.BoolWithInverseFlag{Name: "create-pool-if-not-found", Usage: "create the pool when it does not exist", Value: true},
@@ -86,7 +86,7 @@ func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
 		defer receiver.Close()
 	}
 	if cmd.Bool("with-healthcheck") {
-		health, err := serveHealth(w, options.Settings)
+		health, err := serveHealth(w, options)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func workerOptions(cmd *cli.Command, io Streams) (*worker.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := newLogger(io.Err, settings, cmd.Bool("verbose"))
+	log, stats := newLogger(io.Err, settings, cmd.Bool("verbose")), worker.NewStats()
 	o := &worker.Options{
 		Settings: settings, Account: environmentAccount(),
 		Name: cmd.String("name"), Pool: cmd.String("pool"), Queues: cmd.StringSlice("work-queue"),
@@ -113,7 +113,7 @@ func workerOptions(cmd *cli.Command, io Streams) (*worker.Options, error) {
 		Query:     time.Duration(settings.WorkerQuerySeconds * float64(time.Second)),
 		Timing:    worker.Timing{SweepMin: secondsOf(cmd, "sweep-min-seconds", 0), SweepMax: secondsOf(cmd, "sweep-max-seconds", 0)},
 		RunOnce:   cmd.Bool("run-once"), CreatePool: cmd.Bool("create-pool-if-not-found"),
-		Accounts: newAccounts(log, cmd.Bool("verbose")), Logger: log, Out: io.Out,
+		Accounts: newAccounts(log, cmd.Bool("verbose"), stats.NorthflankCall), Stats: stats, Logger: log, Out: io.Out,
 	}
 	if o.Name == "" {
 		o.Name = "NorthflankWorker " + uuid.NewString()
@@ -123,7 +123,9 @@ func workerOptions(cmd *cli.Command, io Streams) (*worker.Options, error) {
 			return nil, err
 		}
 	}
-	o.Prefect, err = prefect.NewClient(prefect.ClientOptions{Settings: settings, WorkerName: o.Name, Version: Version(), Logger: log})
+	o.Prefect, err = prefect.NewClient(prefect.ClientOptions{
+		Settings: settings, WorkerName: o.Name, Version: Version(), Logger: log, Observe: stats.PrefectCall, Maintenance: stats.Maintenance,
+	})
 	return o, err
 }
 

@@ -140,10 +140,11 @@ func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, 
 	return true
 }
 
-// Healthy reports whether the worker polled lately: within 30 query intervals,
-// as Prefect's own health check counts.
+// Healthy reports whether the worker polled lately: within 30 query intervals of
+// the last poll, or of the end of a wait that Prefect asked for, as Prefect's own
+// health check counts.
 func (w *Worker) Healthy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Since(w.lastPoll) < 30*w.Query
+	return time.Since(latest(w.lastPoll, w.Stats.maintenance.get())) < 30*w.Query
 }

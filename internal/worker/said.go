@@ -20,19 +20,20 @@ type Trouble struct {
 	Subject string // what does not work
 	Text    string
 	Hint    string
-	Since   time.Time
+	Since   time.Time // when it was met first, in a row of meetings that are no more than ten minutes apart
 	Last    time.Time // when it was met last
 	Cause   TroubleCause
 }
 
-// TroubleCause tells apart what only people can put right.
+// TroubleCause tells apart what must be put right, and where.
 type TroubleCause string
 
-// The causes.
+// The causes that matter to whoever waits for it to pass.
 const (
 	CauseOther             TroubleCause = ""
 	CausePrefectRefuses    TroubleCause = "prefect_refuses"    // the worker's credentials
 	CauseNorthflankRefuses TroubleCause = "northflank_refuses" // a token
+	CauseNorthflankFails   TroubleCause = "northflank_fails"   // no answer, or 5xx
 	CausePoolMissing       TroubleCause = "pool_missing"
 )
 
@@ -45,8 +46,15 @@ func causeOf(subject string, err error) TroubleCause {
 	case errors.Is(err, northflank.ErrUnauthorized):
 		return CauseNorthflankRefuses
 	}
+	_, unreached := errors.AsType[*northflank.TransportError](err)
+	if answer, ok := errors.AsType[*northflank.Error](err); unreached || ok && answer.Status >= 500 {
+		return CauseNorthflankFails
+	}
 	return CauseOther
 }
+
+// saidRow is the longest time between two meetings of one lasting trouble.
+const saidRow = 10 * time.Minute
 
 // saidMemory is how long a trouble is remembered that nobody meets any more.
 const saidMemory = 24 * time.Hour
@@ -64,7 +72,7 @@ func (s *said) trouble(ctx context.Context, log *slog.Logger, subject string, er
 	told := Trouble{Subject: subject, Text: err.Error(), Hint: hintOf(err), Since: now, Last: now, Cause: causeOf(subject, err)}
 	s.mu.Lock()
 	before, was := s.of[subject]
-	if was {
+	if was && now.Sub(before.Last) <= saidRow {
 		told.Since = before.Since
 	}
 	if s.of == nil {

@@ -189,11 +189,20 @@ func TestSaidForgets(t *testing.T) {
 		time.Sleep(saidMemory / 2)
 		s.trouble(t.Context(), log, "polling", &northflank.Error{Status: http.StatusUnauthorized})
 		began := time.Now()
-		time.Sleep(saidMemory/2 + time.Second)
+		for range int(saidMemory / 2 / saidRow) {
+			time.Sleep(saidRow)
+			s.trouble(t.Context(), log, "polling", &northflank.Error{Status: http.StatusUnauthorized})
+		}
+		time.Sleep(time.Second)
 		s.trouble(t.Context(), log, "polling", &northflank.Error{Status: http.StatusUnauthorized})
 		got := s.list()
 		if len(got) != 1 || got[0].Cause != CauseNorthflankRefuses || !got[0].Since.Equal(began) || !got[0].Last.Equal(time.Now()) {
 			t.Errorf("troubles %+v, want the one that is still met, since %s", got, began)
+		}
+		time.Sleep(saidRow + time.Second)
+		s.trouble(t.Context(), log, "polling", errors.New("another one"))
+		if got := s.list(); !got[0].Since.Equal(time.Now()) {
+			t.Errorf("trouble that came back counts since %s, want since now", got[0].Since)
 		}
 	})
 }

@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"internal/jobspec":         {"internal/northflank"},
 	"internal/prefect":         {},
 	"internal/northflank":      {},
-	"internal/status":          {},
+	"internal/status":          {"internal/worker"},
 	"internal/secret":          {},
 	"internal/webhook":         {},
 	"internal/localstack":      {},
