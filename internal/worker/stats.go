@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -153,9 +154,7 @@ func (c *Counter) Counts() map[[maxLabels]string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := make(map[[maxLabels]string]uint64, len(c.of))
-	for key, n := range c.of {
-		out[key] = n
-	}
+	maps.Copy(out, c.of)
 	return out
 }
 
