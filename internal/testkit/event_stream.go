@@ -76,13 +76,14 @@ func (p *Prefect) EventStreams() int {
 	return n
 }
 
-// Close cuts all event streams, accepts no more, and waits until their
-// goroutines have ended. A server without event streams needs no Close.
+// Close cuts all websockets, accepts no more, and waits until their goroutines
+// have ended. A server without websockets needs no Close.
 func (p *Prefect) Close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	p.CutEventStreams()
+	p.CutChannels()
 	p.streaming.Wait()
 }
 
@@ -260,9 +261,14 @@ func waitUntil(ctx context.Context, due time.Time) bool {
 	}
 }
 
+// passTimeForAll may be called by each websocket; time need not pass more often.
 func (p *Prefect) passTimeForAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if now().Before(p.passed.Add(serviceEvery)) {
+		return
+	}
+	p.passed = now()
 	for _, r := range p.order {
 		p.passTime(r)
 	}
@@ -284,13 +290,13 @@ func writeFrame(ctx context.Context, conn *websocket.Conn, frame []byte) error {
 	return conn.Write(ctx, websocket.MessageText, frame)
 }
 
-// upgrade serves an event stream over net.Pipe: the conversation goes on in a
+// upgrade serves a websocket over net.Pipe: the conversation goes on in a
 // goroutine after the 101, as it does on a socket.
 func (t transport) upgrade(r *http.Request) (*http.Response, error) {
 	client, server := net.Pipe()
 	w := &pipeWriter{ResponseRecorder: httptest.NewRecorder(), conn: server, ready: make(chan struct{})}
 	go func() {
-		t.p.serveEventStream(w, r)
+		t.p.serveSocket(w, r)
 		server.Close()
 		w.answered()
 	}()

@@ -55,7 +55,7 @@ func (a FaultAction) failure() *call {
 }
 
 // Transport returns a RoundTripper that asks the server directly: no socket, and
-// no goroutine but for event streams, so that clients work in a synctest bubble.
+// no goroutine but for websockets, so that clients work in a synctest bubble.
 // It honours the request's context.
 func (p *Prefect) Transport() http.RoundTripper { return transport{p} }
 
@@ -72,7 +72,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	var c *call
 	switch action := t.p.fault(r); action {
 	case FaultNone:
-		if isEventStream(r) {
+		if isUpgrade(r) {
 			return t.upgrade(r)
 		}
 		c = t.p.serve(r)

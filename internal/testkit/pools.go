@@ -22,6 +22,7 @@ const (
 
 type pool struct {
 	id, name, kind   string
+	description      *string
 	template         json.RawMessage
 	paused           bool
 	limit            *int
@@ -98,7 +99,9 @@ func (p *Prefect) createPool(spec PoolSpec) *pool {
 func (p *Prefect) PausePool(name string, paused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mustPool(name).paused = paused
+	pl := p.mustPool(name)
+	pl.paused = paused
+	p.poolChanged(pl, "work_pool_updated")
 }
 
 // DeletePool deletes a work pool with its queues and workers. Its deployments
@@ -108,6 +111,7 @@ func (p *Prefect) DeletePool(name string) {
 	defer p.mu.Unlock()
 	gone := p.mustPool(name)
 	delete(p.pools, name)
+	p.poolChanged(gone, "work_pool_deleted")
 	for _, d := range p.deployments {
 		if d.queue != nil && d.queue.pool == gone {
 			d.queue = nil
@@ -170,9 +174,9 @@ func (p *Prefect) appendPool(b []byte, pl *pool) []byte {
 		status = "PAUSED"
 	}
 	return append(b, raw(map[string]any{
-		"id": pl.id, "created": pl.created, "updated": pl.updated, "name": pl.name, "description": nil, "type": pl.kind,
+		"id": pl.id, "created": pl.created, "updated": pl.updated, "name": pl.name, "description": pl.description, "type": pl.kind,
 		"base_job_template": pl.template, "is_paused": pl.paused, "concurrency_limit": pl.limit, "status": status,
-		"active_slots": nil, "default_queue_id": pl.queues[0].id,
+		"active_slots": p.activeSlots(pl), "default_queue_id": pl.queues[0].id,
 		"storage_configuration": map[string]any{"bundle_upload_step": nil, "bundle_execution_step": nil, "default_result_storage_block_id": nil},
 	})...)
 }
@@ -222,15 +226,46 @@ func (p *Prefect) createPoolRoute(c *call) {
 
 func (p *Prefect) updatePool(c *call) {
 	var body struct {
-		Template json.RawMessage `json:"base_job_template"`
+		Template    json.RawMessage `json:"base_job_template"`
+		Paused      *bool           `json:"is_paused"`
+		Limit       *int            `json:"concurrency_limit"`
+		Description *string         `json:"description"`
 	}
 	if !c.decode(&body) {
 		return
 	}
-	if pl := p.poolOf(c); pl != nil {
-		pl.template, pl.updated = body.Template, now()
-		c.reply(204, nil)
+	pl := p.poolOf(c)
+	if pl == nil {
+		return
 	}
+	if body.Description != nil {
+		pl.description, pl.updated = body.Description, now()
+	}
+	if body.Template != nil || body.Paused != nil || body.Limit != nil {
+		pl.limit = cmp.Or(body.Limit, pl.limit)
+		if body.Template != nil {
+			pl.template = body.Template
+		}
+		if body.Paused != nil {
+			pl.paused = *body.Paused
+		}
+		p.poolChanged(pl, "work_pool_updated")
+	}
+	c.reply(204, nil)
+}
+
+// activeSlots is null without a limit.
+func (p *Prefect) activeSlots(pl *pool) any {
+	if pl.limit == nil {
+		return nil
+	}
+	n := 0
+	for _, r := range p.order {
+		if r.queue != nil && r.queue.pool == pl && (r.state.Type == prefect.StatePending || r.state.Type == prefect.StateRunning) {
+			n++
+		}
+	}
+	return n
 }
 
 // page is the part of a filter's body that pages have in common.
@@ -289,13 +324,17 @@ func (p *Prefect) heartbeat(c *call) {
 	if pl == nil {
 		return
 	}
-	i := slices.IndexFunc(pl.workers, func(w *worker) bool { return w.name == body.Name })
+	p.recordHeartbeat(pl, body.Name, body.Interval)
+	c.reply(204, nil)
+}
+
+func (p *Prefect) recordHeartbeat(pl *pool, name string, seconds int) {
+	i := slices.IndexFunc(pl.workers, func(w *worker) bool { return w.name == name })
 	if i < 0 {
 		i = len(pl.workers)
-		pl.workers = append(pl.workers, &worker{id: p.newID(), name: body.Name, created: now()})
+		pl.workers = append(pl.workers, &worker{id: p.newID(), name: name, created: now()})
 	}
-	pl.workers[i].lastHeartbeat, pl.workers[i].interval = now(), body.Interval
-	c.reply(204, nil)
+	pl.workers[i].lastHeartbeat, pl.workers[i].interval = now(), seconds
 }
 
 func (p *Prefect) filterWorkers(c *call) {

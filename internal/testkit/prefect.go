@@ -28,8 +28,8 @@ const pageLimit = 200
 // offline. What happens by the passing of time alone (a flow run becomes Late, a
 // cancellation times out, a worker goes offline) happens when somebody looks.
 //
-// Of the websockets it serves the event stream (see event_stream.go). While
-// somebody subscribes to it, time passes for all.
+// Of the websockets it serves the event stream (see event_stream.go) and the
+// worker channel (see channel.go). While one of them is open, time passes for all.
 //
 // It does not imitate: other websockets, authentication, JSON schemas of job
 // variables and parameters, leases of concurrency slots, schedules, task runs,
@@ -69,7 +69,13 @@ type Prefect struct {
 	streams       []*stream
 	refuseStreams int // status; 0 accepts them
 	closed        bool
-	streaming     sync.WaitGroup // open streams
+	streaming     sync.WaitGroup // open websockets
+	passed        time.Time      // when time last passed for all
+
+	channels       []*channel
+	refuseChannels int    // status; 0 accepts them
+	failChannels   string // reason; "" does not
+	cleanups       []*cleanup
 }
 
 // NewPrefect returns an empty server.

@@ -110,8 +110,8 @@ type call struct {
 func (p *Prefect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch action := p.fault(r); action {
 	case FaultNone:
-		if isEventStream(r) {
-			p.serveEventStream(w, r)
+		if isUpgrade(r) {
+			p.serveSocket(w, r)
 			return
 		}
 		p.serve(r).writeTo(w)

@@ -386,5 +386,6 @@ func (p *Prefect) passTime(r *flowRun) {
 		p.setState(r, State{Type: prefect.StateScheduled, Name: late, ScheduledTime: r.nextStart}, false)
 	case r.state.Type == prefect.StateCancelling && !at.Before(r.state.Timestamp.Add(cancellingTimeout)):
 		p.setState(r, State{Type: prefect.StateCancelled, Message: cancellingTimedOut}, true)
+		p.requestCleanup(r)
 	}
 }
