@@ -71,10 +71,6 @@ func (s *simulation) crashDelays() []time.Duration {
 	return delays
 }
 
-func percentile(sorted []time.Duration, p float64) time.Duration {
-	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)]
-}
-
 // A flow run that goes well costs its start, and a share of the looks that serve
 // all: everything from the first request to the deletion of the job is counted.
 func TestRequestsAFlowRun(t *testing.T) {
