@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 
@@ -19,20 +20,26 @@ const version = "1.1.0"
 // Version returns the program's version.
 func Version() string { return version }
 
-// commit returns the start of the commit that the program was built from, "" if
-// it is not known, as in a program installed by go install.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
+// commitLength is the number of digits that a commit is named by.
+const commitLength = 12
+
+// commit returns the start of the commit that a program was built from, "" if it
+// is not known. It stands in what go build notes of the repository, and in the
+// version of one that go install built from a commit without a tag:
+// v1.1.1-0.20261124101530-abcdef012345.
+func commit(info *debug.BuildInfo) string {
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
+		if s.Key == "vcs.revision" && len(s.Value) >= commitLength {
+			return s.Value[:commitLength]
 		}
+	}
+	if m := pseudoVersion.FindStringSubmatch(info.Main.Version); m != nil {
+		return m[1]
 	}
 	return ""
 }
+
+var pseudoVersion = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})(\+|$)`)
 
 func versionCommand(io Streams) *cli.Command {
 	return &cli.Command{
@@ -40,8 +47,10 @@ func versionCommand(io Streams) *cli.Command {
 		Usage: "print the version",
 		Action: func(context.Context, *cli.Command) error {
 			from := runtime.Version()
-			if c := commit(); c != "" {
-				from = "commit " + c + ", " + from
+			if info, ok := debug.ReadBuildInfo(); ok {
+				if c := commit(info); c != "" {
+					from = "commit " + c + ", " + from
+				}
 			}
 			_, err := fmt.Fprintf(io.Out, "prefect-northflank %s (%s, %s/%s)\n", Version(), from, runtime.GOOS, runtime.GOARCH)
 			return err
