@@ -9,6 +9,12 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 PYTHON   ?= python3
 FUZZTIME ?= 20s
 
+# Releases. The version stands in the source alone.
+VERSION    := $(shell sed -n 's/^const version = "\(.*\)"$$/\1/p' internal/cli/version.go)
+IMAGE      := ghcr.io/northflank/prefect-northflank
+CONTAINER  ?= docker
+GORELEASER := VERSION=$(VERSION) go run github.com/goreleaser/goreleaser/v2@v2.15.4
+
 # What wheels are made for, in Go's words. python/hatch_build.py has their tags.
 PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 PYTHON_TOOLS := .local/python-tools
@@ -17,7 +23,7 @@ PYTHON_TOOLS := .local/python-tools
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/prefect-northflank, one static binary
@@ -43,6 +49,22 @@ $(PYTHON_TOOLS)/installed: python/requirements.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
+
+$(PYTHON_TOOLS)/linters: tools/requirements.txt $(PYTHON_TOOLS)/installed
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+.PHONY: image
+image: ## build the container image (CONTAINER=podman chooses another engine than docker)
+	$(CONTAINER) build --tag $(IMAGE):$(VERSION) .
+
+.PHONY: release-check
+release-check: ## build a release into dist/release, without a tag and without publishing
+	$(GORELEASER) release --snapshot --clean
+
+.PHONY: release
+release: check ## publish the tag of this version as a release on GitHub
+	$(GORELEASER) release --clean
 
 .PHONY: demo
 demo: build ## see flow runs go from Prefect to a local Northflank (KEEP=1 leaves it running)
@@ -71,7 +93,7 @@ chaos: ## kill the worker at every request in front of a real server (hours)
 
 .PHONY: e2e
 e2e: ## run the tests against a real Prefect server and a local Northflank
-	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos ./test/quickstart
+	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos ./test/quickstart ./test/packaging
 
 # Python and Prefect that the package is tested with, beside those of e2e; see
 # test/quickstart/testdata/matrix. A Python that is not here is passed over.
@@ -87,7 +109,7 @@ race: ## run the unit tests under the race detector
 	go test -race ./...
 
 .PHONY: lint
-lint: $(PYTHON_TOOLS)/installed ## check formatting, vet, go fix and staticcheck; Python by ruff
+lint: $(PYTHON_TOOLS)/linters ## check formatting, vet, go fix and staticcheck; Python by ruff, Dockerfile by hadolint
 	@echo gofumpt; unformatted=$$($(TOOL) gofumpt -l .); \
 		if [ -n "$$unformatted" ]; then echo "gofumpt would change (make format does):"; echo "$$unformatted"; exit 1; fi
 	go vet -tags e2e ./...
@@ -95,6 +117,7 @@ lint: $(PYTHON_TOOLS)/installed ## check formatting, vet, go fix and staticcheck
 	$(TOOL) staticcheck -tags e2e ./...
 	$(PYTHON_TOOLS)/bin/ruff format --check python
 	$(PYTHON_TOOLS)/bin/ruff check python
+	$(PYTHON_TOOLS)/bin/hadolint Dockerfile
 
 .PHONY: format
 format: $(PYTHON_TOOLS)/installed ## apply what lint wants: gofumpt, go fix and ruff
