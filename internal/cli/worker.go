@@ -53,7 +53,7 @@ func workerStartCommand(io Streams) *cli.Command {
 			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true},
 			&cli.StringFlag{Name: "webhook-listen", Usage: "receive Northflank's notifications at `ADDR` (host:port)"},
 			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of the webhook, see: prefect-northflank webhook"},
-			&cli.BoolFlag{Name: "with-healthcheck", Usage: "serve health checks on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
+			&cli.BoolFlag{Name: "with-healthcheck", Usage: "health and metrics on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
 			&cli.StringFlag{Name: "install-policy", Usage: "`POLICY` of the Python worker: accepted, without effect", Value: "prompt", HideDefault: true},
 			&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template for a pool that does not exist yet"},
 			&cli.BoolWithInverseFlag{Name: "create-pool-if-not-found", Usage: "create the pool when it does not exist", Value: true},

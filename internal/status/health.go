@@ -36,6 +36,14 @@ const (
 	ProblemNorthflankFails       = "northflank_fails"
 )
 
+// problemNames lists the names of all problems.
+func problemNames() []string {
+	return []string{
+		ProblemStalled, ProblemConnecting, ProblemPrefectCredentials, ProblemPrefectUnreachable, ProblemPoolMissing, ProblemPoolType,
+		ProblemNorthflankCredentials, ProblemNorthflankRefuses, ProblemNorthflankFails,
+	}
+}
+
 const (
 	// freshFor is how long a trouble counts after it was met last: the longest
 	// wait between two tries is 2 minutes, give or take.
@@ -102,12 +110,12 @@ func NotReady(s worker.Status) []Problem {
 }
 
 func prefectProblems(s worker.Status) []Problem {
-	if t, ok := trouble(s, worker.CausePrefectRefuses); ok {
+	if t, ok := trouble(s, worker.CausePrefectRefuses, 0); ok {
 		return []Problem{{ProblemPrefectCredentials, explain(t)}}
 	}
 	var problems []Problem
 	silent := max(s.HeartbeatEvery, time.Second) * beatsMissed
-	switch t, missing := trouble(s, worker.CausePoolMissing); {
+	switch t, missing := trouble(s, worker.CausePoolMissing, 0); {
 	case missing:
 		problems = append(problems, Problem{ProblemPoolMissing, explain(t)})
 	case s.Pool.ID == "":
@@ -135,10 +143,10 @@ func prefectProblems(s worker.Status) []Problem {
 // long as others take them.
 func northflankProblems(s worker.Status) []Problem {
 	var problems []Problem
-	if t, ok := trouble(s, worker.CauseNorthflankRefuses); ok {
+	if t, ok := trouble(s, worker.CauseNorthflankRefuses, 0); ok {
 		problems = append(problems, Problem{ProblemNorthflankCredentials, explain(t)})
 	}
-	if t, ok := trouble(s, worker.CauseNorthflankFails); ok && t.Last.Sub(t.Since) > refusedFor {
+	if t, ok := trouble(s, worker.CauseNorthflankFails, refusedFor); ok {
 		problems = append(problems, Problem{ProblemNorthflankFails, explain(t)})
 	}
 	if s.Takers > 0 {
@@ -156,14 +164,26 @@ func northflankProblems(s worker.Status) []Problem {
 	return problems
 }
 
-// trouble returns the newest trouble of a cause, if it was met lately.
-func trouble(s worker.Status, cause worker.TroubleCause) (worker.Trouble, bool) {
+// trouble returns the newest trouble of a cause that was met lately, and again and
+// again for some time.
+func trouble(s worker.Status, cause worker.TroubleCause, atLeast time.Duration) (worker.Trouble, bool) {
 	for _, t := range s.Troubles {
-		if t.Cause == cause && s.Now.Sub(t.Last) <= freshFor {
+		if t.Cause == cause && s.Now.Sub(t.Last) <= freshFor && t.Last.Sub(t.Since) >= atLeast {
 			return t, true
 		}
 	}
 	return worker.Trouble{}, false
+}
+
+// lateTroubles returns the troubles that were met within the last ten minutes.
+func lateTroubles(s worker.Status) []worker.Trouble {
+	late := s.Troubles
+	for i, t := range late { // newest first
+		if s.Now.Sub(t.Last) > 10*time.Minute {
+			return late[:i]
+		}
+	}
+	return late
 }
 
 func explain(t worker.Trouble) string {

@@ -76,19 +76,12 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 		}
 		return err
 	}
-	w.pollAnswered.set(time.Now())
+	w.noteScheduled(flowRuns)
 	for _, fr := range flowRuns {
 		if !w.submit(ctx, work, submissions, pool, fr, polledAt) {
 			break
 		}
 	}
-	left := 0
-	for _, fr := range flowRuns {
-		if !w.table.has(fr.ID) {
-			left++
-		}
-	}
-	w.waiting.Store(int64(left))
 	return nil
 }
 

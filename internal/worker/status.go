@@ -111,15 +111,21 @@ func (w *Worker) Status() Status {
 	s := Status{
 		Now: time.Now(), Worker: w.Name, Since: w.startedAt, Limit: w.Limit, HeartbeatEvery: w.Heartbeat,
 		EventStreamUp: w.feed.isUp(), Accounts: w.accountStatus(), Troubles: w.said.list(), Outcomes: w.outcomes.list(),
-		Polled: w.pollAnswered.get(), Observed: w.observed.get(), Swept: w.lastSweep.get(), Waiting: int(w.waiting.Load()), Loops: w.Loops(),
+		Polled: w.pollAnswered.get(), Observed: w.observed.get(), Swept: w.lastSweep.get(), Loops: w.Loops(),
 	}
 	w.mu.Lock()
+	scheduled := w.scheduled // replaced, never changed
 	s.Heartbeat = w.lastBeat
 	s.Pool = PoolStatus{Name: w.Pool, ID: w.pool.ID, Type: w.pool.Type, Paused: w.pool.IsPaused}
 	w.mu.Unlock()
 	s.Refusals, s.Takers = w.gate.list(s.Now)
 	w.table.mu.Lock()
 	s.Full = w.Limit > 0 && w.table.slots() >= w.Limit
+	for _, id := range scheduled {
+		if w.table.rows[id] == nil {
+			s.Waiting++
+		}
+	}
 	for _, t := range w.table.rows {
 		s.FlowRuns = append(s.FlowRuns, t.status())
 	}
@@ -128,6 +134,18 @@ func (w *Worker) Status() Status {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return s
+}
+
+// noteScheduled notes what a poll told.
+func (w *Worker) noteScheduled(flowRuns []prefect.FlowRun) {
+	ids := make([]string, len(flowRuns))
+	for i, fr := range flowRuns {
+		ids[i] = fr.ID
+	}
+	w.pollAnswered.set(time.Now())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.scheduled = ids
 }
 
 // accountStatus lists the accounts. Several tokens of one team are one account.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -81,6 +80,8 @@ type Worker struct {
 	peersAt  time.Time        // when peers was read; zero: never
 	lastPoll time.Time
 	lastBeat time.Time // when the last heartbeat that Prefect took was sent
+
+	scheduled []string // ids of the flow runs that the last poll told of
 	// What the pool's flow runs under way show, whoever answers for them.
 	elsewhere    map[string]string // job run id: flow run id
 	jobsUnderWay map[string]bool   // job ids
@@ -88,10 +89,8 @@ type Worker struct {
 	cleanSoon chan struct{} // size 1: look for what dead workers left
 
 	// For Status.
-	pulse    pulse
-	outcomes outcomes
-	waiting  atomic.Int64 // scheduled flow runs that the last poll left
-
+	pulse                             pulse
+	outcomes                          outcomes
 	pollAnswered, observed, lastSweep moment
 
 	// Wake-ups, of size 1: they may merge.
