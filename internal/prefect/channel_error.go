@@ -70,6 +70,9 @@ func channelEnd(ctx context.Context, err error, setUp bool) *ChannelError {
 	}
 	if details != nil && details.hint == "" {
 		details.hint = channelHints[e.Reason]
+		if e.Reason == ChannelServerError && !setUp && websocket.CloseStatus(err) != -1 {
+			details.hint = "Prefect says so, too, of a base job template that it does not accept; REST tells what is wrong with it"
+		}
 	}
 	return e
 }

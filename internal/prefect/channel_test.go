@@ -237,7 +237,7 @@ func TestChannelEnds(t *testing.T) {
 	}{
 		{"token refused", func(s *socket) { s.read(); s.close(1008, "authentication_failed") }, false, ChannelAuthentication, true, ErrUnauthorized, "401 unauthorized: authentication refused, close code 1008: authentication_failed", "PREFECT_API_AUTH_STRING"},
 		{"token refused in other words", func(s *socket) { s.read(); s.close(1008, "Invalid token user:secret") }, false, ChannelAuthentication, true, ErrUnauthorized, "Invalid token ***", "PREFECT_API_AUTH_STRING"},
-		{"closed instead of the verdict", func(s *socket) { s.read(); s.close(1011, "") }, false, ChannelServerError, false, ErrUnavailable, "close code 1011", ""},
+		{"closed instead of the verdict", func(s *socket) { s.read(); s.close(1011, "") }, false, ChannelServerError, false, ErrUnavailable, "close code 1011", "base job template"},
 		{"authentication later", later(func(s *socket) { s.close(1008, "authentication_failed") }), true, ChannelAuthentication, true, ErrUnauthorized, "401", ""},
 		{"pool missing", closes(1008, "authorization_failed"), false, ChannelAuthorization, true, ErrForbidden, "403 forbidden: closed by the server, close code 1008: authorization_failed", "work pool is missing"},
 		{"pool deleted", later(func(s *socket) { s.close(1008, "authorization_failed") }), true, ChannelAuthorization, true, ErrForbidden, "authorization_failed", "just deleted"},
@@ -246,7 +246,7 @@ func TestChannelEnds(t *testing.T) {
 		{"hello too large", closes(1009, ""), false, ChannelProtocolError, true, ErrInvalid, "close code 1009", "releases"},
 		{"heartbeat refused", later(func(s *socket) { s.close(1002, "protocol_error") }), true, ChannelProtocolError, true, ErrInvalid, "protocol_error", "releases"},
 		{"heartbeat not stored", later(func(s *socket) { s.close(1011, "heartbeat_persistence_failed") }), true, ChannelHeartbeatLost, false, ErrUnavailable, "heartbeat_persistence_failed", ""},
-		{"server error", closes(1011, "transient_server_error"), false, ChannelServerError, false, ErrUnavailable, "transient_server_error", ""},
+		{"server error", closes(1011, "transient_server_error"), false, ChannelServerError, false, ErrUnavailable, "transient_server_error", "base job template"},
 		{"unknown 1008", later(func(s *socket) { s.close(1008, "nope user:secret") }), true, ChannelAuthorization, true, ErrForbidden, "close code 1008: nope ***", "missing"},
 		{"unknown 1002", later(func(s *socket) { s.close(1002, "") }), true, ChannelProtocolError, true, ErrInvalid, "close code 1002", "releases"},
 		{"unknown 1011", later(func(s *socket) { s.close(1011, "oops") }), true, ChannelServerError, false, ErrUnavailable, "close code 1011: oops", ""},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -255,6 +256,9 @@ func (p *Prefect) accept(ch *channel, hello *helloPayload, name string) (ready [
 		if !hello.CreatePool || strings.HasPrefix(strings.ToLower(name), "prefect") {
 			return nil, AuthorizationFailed
 		}
+		if !acceptable(hello.Template) {
+			return nil, TransientServerError
+		}
 		// When a queue is missing, the server undoes this.
 		pl = &pool{queues: []*queue{{name: defaultQueue}}}
 	}
@@ -262,10 +266,13 @@ func (p *Prefect) accept(ch *channel, hello *helloPayload, name string) (ready [
 	if !ok {
 		return nil, AuthorizationFailed
 	}
-	if pl.id == "" {
+	switch fill := isEmptyObject(pl.template) && !isEmptyObject(hello.Template); {
+	case pl.id == "":
 		pl = p.createPool(PoolSpec{Name: name, Type: hello.WorkerType, Template: hello.Template})
 		queues = pl.queues
-	} else if isEmptyObject(pl.template) && !isEmptyObject(hello.Template) {
+	case fill && !acceptable(hello.Template):
+		return nil, TransientServerError
+	case fill:
 		pl.template = hello.Template
 		p.poolChanged(pl, "work_pool_updated")
 		offer(ch.changed, "work_pool_updated") // the server does not spare the worker who did it
@@ -297,6 +304,34 @@ func (pl *pool) resolve(names []string) (queues []*queue, ok bool) {
 		}
 	}
 	return queues, true
+}
+
+var placeholder = regexp.MustCompile(`{{\s*([\w.\-\[\]$]+)\s*}}`)
+
+// acceptable checks a base job template. The server calls what it does not accept
+// a transient error (Prefect 3.8: server/schemas/actions.py,
+// validate_base_job_template).
+func acceptable(template json.RawMessage) bool {
+	if isEmptyObject(template) {
+		return true
+	}
+	var t struct {
+		JobConfiguration map[string]json.RawMessage `json:"job_configuration"`
+		Variables        map[string]json.RawMessage `json:"variables"`
+	}
+	var properties map[string]json.RawMessage
+	if json.Unmarshal(template, &t) != nil || len(t.JobConfiguration) == 0 || len(t.Variables) == 0 {
+		return false
+	}
+	_ = json.Unmarshal(t.Variables["properties"], &properties)
+	for _, value := range t.JobConfiguration {
+		for _, match := range placeholder.FindAllSubmatch(value, -1) {
+			if properties[string(match[1])] == nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // isEmptyObject takes nothing for an empty object, too.

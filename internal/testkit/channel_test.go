@@ -152,22 +152,29 @@ func TestChannelMakesPools(t *testing.T) {
 		p := NewPrefect()
 		defer p.Close()
 		wantEnd(t, "no pool", link(t, p, nil), prefect.ChannelAuthorization)
+		const template = `{"variables":{"properties":{"z":{},"a":{}}},"job_configuration":{"image":"{{ z }}:{{ a }}"}}`
 		making := func(name string) func(*linked, *prefect.ChannelOptions) {
 			return func(_ *linked, o *prefect.ChannelOptions) {
-				o.Pool, o.CreatePool, o.BaseJobTemplate = name, true, json.RawMessage(`{"b":1,"a":2}`)
+				o.Pool, o.CreatePool, o.BaseJobTemplate = name, true, json.RawMessage(template)
 			}
 		}
 		wantEnd(t, "reserved", link(t, p, making("Prefect-p")), prefect.ChannelAuthorization)
 		l := link(t, p, making("p"))
-		if pool := l.ready.Pool; string(pool.BaseJobTemplate) != `{"b":1,"a":2}` || pool.Type != "northflank" {
+		if pool := l.ready.Pool; string(pool.BaseJobTemplate) != template || pool.Type != "northflank" {
 			t.Errorf("pool = %+v, want a new one", pool)
 		}
 		wantEnd(t, "unknown queue", link(t, p, func(_ *linked, o *prefect.ChannelOptions) { o.WorkQueues = []string{"none"} }), prefect.ChannelAuthorization)
 
+		for _, bad := range []string{`{"variables":{"properties":{}}}`, `{"variables":{"properties":{}},"job_configuration":{"image":"{{ z }}"}}`} {
+			wantEnd(t, bad, link(t, p, func(_ *linked, o *prefect.ChannelOptions) {
+				o.Pool, o.CreatePool, o.BaseJobTemplate = "bad", true, json.RawMessage(bad)
+			}), prefect.ChannelServerError)
+		}
+
 		p.AddPool(PoolSpec{Name: "empty", Queues: []QueueSpec{{Name: "urgent", Priority: 1}}})
 		p.AddPool(PoolSpec{Name: "full", Template: json.RawMessage(`{"variables":{}}`)})
 		empty := link(t, p, making("empty"))
-		if got := string(empty.ready.Pool.BaseJobTemplate); got != `{"b":1,"a":2}` {
+		if got := string(empty.ready.Pool.BaseJobTemplate); got != template {
 			t.Errorf("template = %s, want it filled", got)
 		}
 		if diff := cmp.Diff([]string{"urgent", "default"}, empty.ready.WorkQueues); diff != "" {

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,6 +84,8 @@ func (p *Prefect) requestCleanup(r *flowRun) {
 	p.dispatchCleanups(r.queue.pool)
 }
 
+func (p *Prefect) lease() time.Duration { return cmp.Or(p.CleanupLease, cleanupLease) }
+
 // expire ends a lease that is over, as the server notices when it looks.
 func (c *cleanup) expire() {
 	if c.state == CleanupReserved && !now().Before(c.ends) {
@@ -114,7 +117,7 @@ func (p *Prefect) dispatchCleanups(pl *pool) {
 			return
 		}
 		ch := p.channels[i]
-		c.state, c.token, c.ends, c.holder = CleanupReserved, "token-"+strconv.FormatUint(p.lastID, 16), now().Add(cleanupLease), ch.holder()
+		c.state, c.token, c.ends, c.holder = CleanupReserved, "token-"+strconv.FormatUint(p.lastID, 16), now().Add(p.lease()), ch.holder()
 		c.deliveries++
 		var pid any
 		if c.pid != "" {
@@ -206,7 +209,7 @@ func (p *Prefect) operateOn(ch *channel, operation string, o *operationPayload) 
 	case "ack":
 		c.state = CleanupDone
 	case "renew":
-		c.ends = now().Add(cleanupLease)
+		c.ends = now().Add(p.lease())
 		ends = c.ends
 	default:
 		c.releases = append(c.releases, *o.Reason)

@@ -47,6 +47,9 @@ type Prefect struct {
 	// them. Set them before the first request.
 	EventDelay time.Duration
 	LoseEvents float64
+	// CleanupLease is for how long a cleanup is reserved; 0 is the server's default
+	// of 30 s. Set it before the first request.
+	CleanupLease time.Duration
 
 	mu          sync.Mutex
 	began       time.Time
