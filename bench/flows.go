@@ -9,8 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/northflank/prefect-northflank/internal/localstack"
 )
@@ -42,21 +46,27 @@ func installFlowProgram() (string, error) {
 	return folder, os.Symlink(self, link)
 }
 
-// runFlow is the flow run: its argument is how long it runs.
+// runFlow is the flow run. Its argument is how long it runs. With a second one,
+// the id of its work pool, it tells that it lives, as often as its environment
+// says, and ends without a word, as a container that is killed.
 func runFlow(args []string) int {
 	err := func() error {
-		if len(args) != 1 {
-			return errors.New("usage: " + flowProgram + " DURATION")
+		if len(args) == 0 || len(args) > 2 {
+			return errors.New("usage: " + flowProgram + " DURATION [WORK_POOL_ID]")
 		}
-		duration, err := time.ParseDuration(args[0])
+		lasting, err := time.ParseDuration(args[0])
 		if err != nil {
 			return err
 		}
-		if err := enter("RUNNING"); err != nil {
+		api, id := localstack.API{URL: os.Getenv("PREFECT_API_URL")}, os.Getenv("PREFECT__FLOW_RUN_ID")
+		if err := propose(context.Background(), api, id, "RUNNING"); err != nil {
 			return err
 		}
-		time.Sleep(duration)
-		return enter("COMPLETED")
+		if len(args) == 2 {
+			return liveAndDie(api, heartbeat(id, args[1]), lasting)
+		}
+		time.Sleep(lasting)
+		return propose(context.Background(), api, id, "COMPLETED")
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -65,35 +75,77 @@ func runFlow(args []string) int {
 	return 0
 }
 
-// enter proposes a state for the flow run that this process is.
-func enter(state string) error {
-	api := localstack.API{URL: os.Getenv("PREFECT_API_URL")}
+// liveAndDie sends heartbeats, if it is to, and kills its own process.
+func liveAndDie(api localstack.API, beat event, lasting time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lasting)
+	defer cancel()
+	if seconds, err := strconv.Atoi(os.Getenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY")); err == nil && seconds > 0 {
+		for ctx.Err() == nil {
+			beat.ID, beat.Occurred = uuid.NewString(), time.Now().UTC()
+			if err := sendEvents(ctx, api, beat); err != nil && ctx.Err() == nil {
+				return err
+			}
+			_ = wait(ctx, time.Duration(seconds)*time.Second)
+		}
+	}
+	<-ctx.Done()
+	return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+}
+
+// propose proposes a state for a flow run and insists on it.
+func propose(ctx context.Context, api localstack.API, flowRun, state string) error {
 	var answer struct{ Status string }
-	err := api.Call(context.Background(), http.MethodPost, "/flow_runs/"+os.Getenv("PREFECT__FLOW_RUN_ID")+"/set_state",
-		map[string]any{"state": map[string]any{"type": state}}, &answer)
+	err := api.Call(ctx, http.MethodPost, "/flow_runs/"+flowRun+"/set_state", map[string]any{"state": map[string]any{"type": state}}, &answer)
 	if err == nil && answer.Status != "ACCEPT" {
 		err = fmt.Errorf("prefect answered %s to state %s", answer.Status, state)
 	}
 	return err
 }
 
-// deploy creates a deployment on the contender's pool, of flow runs that last
-// for a time, and returns its id.
-func (l *lab) deploy(ctx context.Context, c *contender, lasting time.Duration) (string, error) {
+// event is one of Prefect's, as POST /events takes it.
+type event struct {
+	ID       string              `json:"id"`
+	Occurred time.Time           `json:"occurred"`
+	Event    string              `json:"event"`
+	Resource map[string]string   `json:"resource"`
+	Related  []map[string]string `json:"related"`
+	Payload  struct{}            `json:"payload"`
+}
+
+// heartbeat is the event by which Prefect's flow engine tells that a flow run of
+// a work pool lives.
+func heartbeat(flowRun, poolID string) event {
+	return event{
+		ID: uuid.NewString(), Occurred: time.Now().UTC(), Event: "prefect.flow-run.heartbeat",
+		Resource: map[string]string{"prefect.resource.id": "prefect.flow-run." + flowRun},
+		Related:  []map[string]string{{"prefect.resource.id": "prefect.work-pool." + poolID, "prefect.resource.role": "work-pool"}},
+	}
+}
+
+func sendEvents(ctx context.Context, api localstack.API, events ...event) error {
+	return api.Call(ctx, http.MethodPost, "/events", events, nil)
+}
+
+// deploy creates a deployment on the contender's pool, of flow runs whose
+// container runs a command, and returns its id.
+func (l *lab) deploy(ctx context.Context, c *contender, command string) (string, error) {
 	var flow, deployment struct{ ID string }
 	if err := l.call(ctx, http.MethodPost, "/flows/", map[string]any{"name": flowProgram}, &flow); err != nil {
 		return "", err
 	}
 	err := l.call(ctx, http.MethodPost, "/deployments/", map[string]any{
-		"name": fmt.Sprintf("%s-%s", c.name, lasting), "flow_id": flow.ID, "work_pool_name": c.name,
+		"name": c.pool + " " + command, "flow_id": flow.ID, "work_pool_name": c.pool,
 		"job_variables": map[string]any{
 			"project_id":  project,
-			"credentials": map[string]any{"api_token": l.northflank.Token, "base_url": c.northflank.url},
-			"command":     fmt.Sprintf("%s %s", flowProgram, lasting),
+			"credentials": map[string]any{"api_token": c.platform.Token, "base_url": c.northflank.url},
+			"command":     command,
 		},
 	}, &deployment)
 	return deployment.ID, err
 }
+
+// command is that of flow runs that last for a time.
+func command(lasting time.Duration) string { return flowProgram + " " + lasting.String() }
 
 // flowRun is what the benchmark reads of one.
 type flowRun struct {

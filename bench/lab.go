@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,16 +39,10 @@ type lab struct {
 	ours       *contender
 	original   *contender // nil when it can't be measured
 	noOriginal string     // why
-	recorders  []*recorder
 	began      time.Time
-}
 
-// contender is one of the two workers that are compared, with the proxies
-// through which it sees Prefect and Northflank.
-type contender struct {
-	name                string // also of its work pool
-	program             string // its command line; both take the same options
-	prefect, northflank *recorder
+	mu        sync.Mutex
+	recorders []*recorder // guarded by mu
 }
 
 // pair holds the results of both.
@@ -100,15 +94,14 @@ func (l *lab) setUp(ctx context.Context, program string, sqlite bool) (err error
 		return err
 	}
 	l.api = localstack.API{URL: l.server.APIURL}
-	if l.ours, err = l.newContender("ours", program); err != nil {
+	if l.ours, err = l.newContender(contender{name: "ours", pool: "ours", program: program}, nil); err != nil {
 		return err
 	}
 	if err := l.introduce(ctx, l.ours); err != nil {
 		return err
 	}
 	if problem == nil {
-		l.original, err = l.newContender("original", original)
-		if err != nil {
+		if l.original, err = l.newContender(contender{name: "original", pool: "original", program: original}, nil); err != nil {
 			return err
 		}
 		problem = l.introduce(ctx, l.original)
@@ -120,25 +113,11 @@ func (l *lab) setUp(ctx context.Context, program string, sqlite bool) (err error
 	return ctx.Err()
 }
 
-func (l *lab) newContender(name, program string) (*contender, error) {
-	prefect, err := startRecorder(l.server.URL)
-	if err != nil {
-		return nil, err
-	}
-	l.recorders = append(l.recorders, prefect)
-	northflank, err := startRecorder(l.northflank.URL)
-	if err != nil {
-		return nil, err
-	}
-	l.recorders = append(l.recorders, northflank)
-	return &contender{name: name, program: program, prefect: prefect, northflank: northflank}, nil
-}
-
-// introduce starts the contender's worker once: it creates its work pool, and
-// its files are in memory afterwards, so that later starts are alike.
-func (l *lab) introduce(ctx context.Context, c *contender) error {
-	l.say("starting the worker once: %s", c.name)
-	return l.withWorker(ctx, c, nil, func(*worker) error { return nil })
+// own closes a recorder at the end.
+func (l *lab) own(r *recorder) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recorders = append(l.recorders, r)
 }
 
 // close stops everything.
@@ -167,63 +146,6 @@ func (l *lab) call(ctx context.Context, method, path string, body, answer any) (
 
 func (l *lab) say(format string, args ...any) {
 	fmt.Printf("%6.1fs  %s\n", time.Since(l.began).Seconds(), fmt.Sprintf(format, args...))
-}
-
-// worker is a running worker that has polled.
-type worker struct {
-	process   *localstack.Process
-	began     time.Time // just before its process was started
-	firstPoll time.Time // when Prefect was first asked for flow runs
-}
-
-// Bounds of a worker's start and end. Neither is a judgement: they tell a slow
-// worker from one that will never do it.
-const (
-	pollsWithin = 2 * time.Minute
-	endsWithin  = 30 * time.Second
-)
-
-// withWorker runs a contender's worker, with settings besides the address of
-// Prefect, while use runs, which begins after the worker's first poll.
-func (l *lab) withWorker(ctx context.Context, c *contender, settings map[string]string, use func(*worker) error) error {
-	w, err := l.startWorker(ctx, c, settings)
-	if err != nil {
-		return err
-	}
-	return errors.Join(use(w), w.process.Stop(endsWithin))
-}
-
-func (l *lab) startWorker(ctx context.Context, c *contender, settings map[string]string) (*worker, error) {
-	env := map[string]string{"PREFECT_API_URL": c.prefect.url + "/api"}
-	maps.Copy(env, settings)
-	mark := c.prefect.mark()
-	w := &worker{began: time.Now()}
-	var err error
-	w.process, err = l.stack.Start(ctx, localstack.ProcessSpec{
-		Name: "worker-" + c.name, Path: c.program, Env: env,
-		Args: []string{"worker", "start", "--type", "northflank", "--pool", c.name, "--name", "bench"},
-	})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, pollsWithin, fmt.Errorf("it has not polled within %s", pollsWithin))
-	defer cancel()
-	ctx, ended := context.WithCancelCause(ctx)
-	defer ended(nil)
-	go func() {
-		select {
-		case <-w.process.Done():
-			ended(fmt.Errorf("it ended with status %d", w.process.ExitCode()))
-		case <-ctx.Done():
-		}
-	}()
-	poll, err := c.prefect.await(ctx, mark, isPoll)
-	if err != nil {
-		w.process.Kill()
-		return nil, fmt.Errorf("worker of %s: %w; it wrote:\n%s", c.name, err, lastLines(w.process.Log(), 15))
-	}
-	w.firstPoll = poll.at
-	return w, nil
 }
 
 func firstLine(text string) string {
@@ -284,4 +206,17 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
+}
+
+// clients is how many requests of the benchmark's own are under way at once.
+const clients = 8
+
+// inParallel does something n times, some at once, until one fails.
+func inParallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(clients)
+	for i := range n {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	return group.Wait()
 }

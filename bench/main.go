@@ -45,6 +45,7 @@ func measurements() []measurement {
 		{"idle", measureIdle},
 		{"requests", measureRequests},
 		{"dispatch", measureDispatch},
+		{"burst", measureBurst},
 	}
 }
 
@@ -52,7 +53,11 @@ func main() {
 	if filepath.Base(os.Args[0]) == flowProgram {
 		os.Exit(runFlow(os.Args[1:]))
 	}
-	only := flag.String("only", "", "make only the measurements with these comma-separated `names`: start, idle, requests, dispatch")
+	var names []string
+	for _, m := range measurements() {
+		names = append(names, m.name)
+	}
+	only := flag.String("only", "", "make only the measurements with these comma-separated `names`: "+strings.Join(names, ", "))
 	sqlite := flag.Bool("sqlite", false, "let the Prefect server use SQLite, its default, though PostgreSQL is installed")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "Usage: go run ./bench [flags]\n\nWith a flag the results are printed, but not written to %s.\n\n", resultsFile)

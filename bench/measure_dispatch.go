@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/northflank/prefect-northflank/internal/localstack"
 )
 
 const (
-	dispatches     = 40
+	dispatches     = 100 // of ours alone
+	dispatchesEach = 50  // of two workers at the same time
 	dispatchWindow = 100 * time.Second
-	dispatchFlow   = time.Second // how long each flow run lasts
+	dispatchFlow   = time.Second     // how long each flow run lasts
+	dispatchSettle = 3 * time.Second // from the worker's first poll on: it connects to what it listens to
 )
 
 // waits are those of one contender's flow runs.
@@ -20,44 +25,67 @@ type waits struct {
 	own []time.Duration // from the poll that told of the flow run to the start request
 }
 
+// dispatched are the results of the three ways.
+type dispatched struct {
+	events  waits       // ours, as it is
+	polling pair[waits] // ours without Prefect's events, and the original
+}
+
 // measureDispatch tells how long a scheduled flow run waits for its start.
 func measureDispatch(ctx context.Context, l *lab) (section, error) {
-	moments := spreadMoments(rand.New(rand.NewPCG(1, 2)))
-	p, err := together(ctx, l, func(ctx context.Context, c *contender) (waits, error) {
-		return l.dispatch(ctx, c, moments)
+	platform, err := l.startPlatform(ctx, "dispatch", noLimit...)
+	if err != nil {
+		return section{}, err
+	}
+	defer platform.Kill()
+	random := rand.New(rand.NewPCG(1, 2))
+	var d dispatched
+	if d.events, err = l.dispatch(ctx, l.ours, variation{name: "dispatch", platform: platform}, spreadMoments(random, dispatches)); err != nil {
+		return section{}, err
+	}
+	moments := spreadMoments(random, dispatchesEach)
+	d.polling, err = together(ctx, l, func(ctx context.Context, c *contender) (waits, error) {
+		v := variation{name: "dispatch-polling", platform: platform}
+		if c == l.ours {
+			v.refused = isEventStream
+		}
+		return l.dispatch(ctx, c, v, moments)
 	})
 	if err != nil {
 		return section{}, err
 	}
-	all := func(q float64) func(waits) time.Duration {
-		return func(w waits) time.Duration { return quantile(w.all, q) }
-	}
-	own := func(q float64) func(waits) time.Duration {
-		return func(w waits) time.Duration { return quantile(w.own, q) }
-	}
 	return section{
 		title: "Dispatch",
 		text: fmt.Sprintf("From the time for which Prefect scheduled a flow run to the request that starts its job run at Northflank, and the part of it that begins with the poll whose answer told the worker of it. "+
-			"%d flow runs of %g s, triggered to start at once, spread over %g s, the same moments for both workers, which run at the same time with Prefect's default settings (a poll every 10 s).",
-			dispatches, dispatchFlow.Seconds(), dispatchWindow.Seconds()),
-		table: comparison(
-			figure(p, "scheduled to started, median", showDuration, all(0.5)),
-			figure(p, "p95", showDuration, all(0.95)),
-			figure(p, "longest", showDuration, all(1)),
-			figure(p, "polled to started, median", showDuration, own(0.5)),
-			figure(p, "p95", showDuration, own(0.95)),
-			figure(p, "longest", showDuration, own(1)),
-		),
-		note: p.note,
+			"Flow runs of %g s, triggered to start at once, at random moments of %g s; workers with Prefect's default settings (a poll every 10 s). "+
+			"Ours was measured alone with %d flow runs; then with %d and a proxy in front of Prefect that refuses its websocket of events, at the same time as the original with as many at the same moments.",
+			dispatchFlow.Seconds(), dispatchWindow.Seconds(), dispatches, dispatchesEach),
+		table: dispatchTable(d),
+		note:  d.polling.note,
 	}, nil
 }
 
-// spreadMoments returns when to trigger flow runs, counted from the first
-// moment of the window: one in each of as many equal parts, anywhere in it, so
-// that they are in step with nothing and no part of a poll interval is missed.
-func spreadMoments(random *rand.Rand) []time.Duration {
-	const part = dispatchWindow / dispatches
-	moments := make([]time.Duration, dispatches)
+func dispatchTable(d dispatched) table {
+	t := table{head: []string{"", "ours", "ours without events", "original", "original : ours"}}
+	add := func(label string, of func(waits) []time.Duration) {
+		for i, q := range []float64{0.5, 0.95, 0.99, 1} {
+			label := label + []string{", median", ", p95", ", p99", ", longest"}[i]
+			at := func(w waits) time.Duration { return quantile(of(w), q) }
+			row := figure(pair[waits]{ours: d.events, original: d.polling.original}, label, showDuration, at)
+			t.rows = append(t.rows, slices.Insert(row, 2, showDuration(at(d.polling.ours))))
+		}
+	}
+	add("scheduled to started", func(w waits) []time.Duration { return w.all })
+	add("polled to started", func(w waits) []time.Duration { return w.own })
+	return t
+}
+
+// spreadMoments returns n moments at which to trigger flow runs, counted from the
+// first of the window: one in each of n equal parts, anywhere in it, so that
+// they are in step with nothing and no part of a poll interval is missed.
+func spreadMoments(random *rand.Rand, n int) []time.Duration {
+	part := dispatchWindow / time.Duration(n)
+	moments := make([]time.Duration, n)
 	for i := range moments {
 		moments[i] = time.Duration(i)*part + time.Duration(random.Int64N(int64(part)))
 	}
@@ -66,10 +94,16 @@ func spreadMoments(random *rand.Rand) []time.Duration {
 
 // dispatch triggers a flow run at each of the moments and returns how long each
 // waited.
-func (l *lab) dispatch(ctx context.Context, c *contender, moments []time.Duration) (found waits, err error) {
-	err = l.withWorker(ctx, c, nil, func(*worker) error {
-		deployment, err := l.deploy(ctx, c, dispatchFlow)
+func (l *lab) dispatch(ctx context.Context, c *contender, v variation, moments []time.Duration) (found waits, err error) {
+	if c, err = l.vary(ctx, c, v); err != nil {
+		return found, err
+	}
+	err = l.withWorker(ctx, c, func(*worker) error {
+		deployment, err := l.deploy(ctx, c, command(dispatchFlow))
 		if err != nil {
+			return err
+		}
+		if err := wait(ctx, dispatchSettle); err != nil {
 			return err
 		}
 		mark := c.prefect.mark()
@@ -88,7 +122,7 @@ func (l *lab) dispatch(ctx context.Context, c *contender, moments []time.Duratio
 			return err
 		}
 		requests, _ := c.prefect.since(mark)
-		found, err = l.waitsOf(ctx, runs, requests)
+		found, err = waitsOf(ctx, c.platform, runs, requests)
 		return err
 	})
 	return found, err
@@ -96,8 +130,8 @@ func (l *lab) dispatch(ctx context.Context, c *contender, moments []time.Duratio
 
 // waitsOf returns how long each flow run waited for its start; requests are
 // those of the worker to Prefect meanwhile.
-func (l *lab) waitsOf(ctx context.Context, runs []flowRun, requests []request) (waits, error) {
-	bodies, err := l.northflank.Bodies(ctx)
+func waitsOf(ctx context.Context, platform *localstack.Northflank, runs []flowRun, requests []request) (waits, error) {
+	bodies, err := platform.Bodies(ctx)
 	if err != nil {
 		return waits{}, err
 	}

@@ -38,7 +38,7 @@ func measureIdle(ctx context.Context, l *lab) (section, error) {
 }
 
 func (l *lab) watchIdle(ctx context.Context, c *contender) (found idleness, err error) {
-	err = l.withWorker(ctx, c, nil, func(w *worker) error {
+	err = l.withWorker(ctx, c, func(w *worker) error {
 		mark := c.prefect.mark()
 		before, err := usageOf(w.process.PID())
 		if err != nil {

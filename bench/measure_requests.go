@@ -103,9 +103,8 @@ func (l *lab) northflankMarks() int {
 }
 
 func (l *lab) spend(ctx context.Context, c *contender) (rounds []spending, err error) {
-	settings := map[string]string{"PREFECT_WORKER_QUERY_SECONDS": "1"}
-	err = l.withWorker(ctx, c, settings, func(*worker) error {
-		deployment, err := l.deploy(ctx, c, requestsFlow)
+	err = l.withWorker(ctx, c, func(*worker) error {
+		deployment, err := l.deploy(ctx, c, command(requestsFlow))
 		if err != nil {
 			return err
 		}

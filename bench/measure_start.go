@@ -59,7 +59,7 @@ func measureStart(ctx context.Context, l *lab) (section, error) {
 }
 
 func (l *lab) timeFirstPoll(ctx context.Context, c *contender) (took time.Duration, err error) {
-	err = l.withWorker(ctx, c, nil, func(w *worker) error {
+	err = l.withWorker(ctx, c, func(w *worker) error {
 		took = w.firstPoll.Sub(w.began)
 		return nil
 	})

@@ -42,20 +42,49 @@ func parseUsage(status, stat string) (u usage, err error) {
 	if u.peak, err = kilobytes(status, "VmHWM:"); err != nil {
 		return u, err
 	}
-	// The command in field 2 is in brackets and may hold anything.
-	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
+	fields := statFields(stat)
 	const userTime, systemTime = 11, 12 // fields 14 and 15, counted from field 3
 	if len(fields) <= systemTime {
 		return u, fmt.Errorf("process status %q has too few fields", stat)
 	}
-	for _, i := range []int{userTime, systemTime} {
-		ticks, err := strconv.ParseInt(fields[i], 10, 64)
+	u.cpu, err = ticks(fields[userTime : systemTime+1])
+	return u, err
+}
+
+// statFields returns the fields of /proc/PID/stat from the third on: the command
+// in the second is in brackets and may hold anything.
+func statFields(stat string) []string { return strings.Fields(stat[strings.LastIndex(stat, ")")+1:]) }
+
+// ticks adds up processor times.
+func ticks(fields []string) (sum time.Duration, err error) {
+	for _, field := range fields {
+		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			return u, fmt.Errorf("processor time in %q: %w", stat, err)
+			return 0, fmt.Errorf("processor time %q: %w", field, err)
 		}
-		u.cpu += time.Duration(ticks) * clockTick
+		sum += time.Duration(n) * clockTick
 	}
-	return u, nil
+	return sum, nil
+}
+
+// machineCPU is the processor time that the whole machine has spent at work, on
+// all cores together.
+func machineCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("the machine's processor time is measured on Linux only: %w", err)
+	}
+	return parseMachineCPU(string(text))
+}
+
+// parseMachineCPU reads the first line of /proc/stat; see proc(5).
+func parseMachineCPU(stat string) (time.Duration, error) {
+	fields := strings.Fields(firstLine(stat))
+	const fewest = 8 // cpu user nice system idle iowait irq softirq
+	if len(fields) < fewest || fields[0] != "cpu" {
+		return 0, fmt.Errorf("%q are no processor times", firstLine(stat))
+	}
+	return ticks([]string{fields[1], fields[2], fields[3], fields[6], fields[7]})
 }
 
 // kilobytes reads a line such as "VmRSS:   123 kB" (of 1024 bytes) as bytes. It

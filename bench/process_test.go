@@ -36,3 +36,26 @@ func TestParseUsage(t *testing.T) {
 		})
 	}
 }
+
+func TestParseMachineCPU(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, stat string
+		want       time.Duration
+		wantErr    bool
+	}{
+		{"idle and waiting are no work", "cpu  100 20 3 5000 700 40 5 0 0 0\ncpu0 1 1 1 1 1 1 1\n", 1680 * time.Millisecond, false},
+		{"an old kernel", "cpu 1 2 3 4\n", 0, true},
+		{"no number", "cpu a 2 3 4 5 6 7\n", 0, true},
+		{"something else", "intr 1 2 3 4 5 6 7\n", 0, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseMachineCPU(tt.stat)
+			if got != tt.want || (err != nil) != tt.wantErr {
+				t.Errorf("parseMachineCPU(%q) = %s, %v, want %s and an error: %t", tt.stat, got, err, tt.want, tt.wantErr)
+			}
+		})
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // recorder is a proxy in front of a server that notes each request: between one
@@ -31,14 +33,16 @@ type recorder struct {
 type request struct {
 	at           time.Time
 	method, path string
+	body         string // of what is to change a flow run; "" for others
 	answer       string // of a poll; "" before it was answered, and for others
 }
 
 // number is the key of a request's place in seen, in its context.
 type number struct{}
 
-// startRecorder starts a recorder on a free loopback port.
-func startRecorder(target string) (*recorder, error) {
+// startRecorder starts a recorder on a free loopback port. It answers 403 to the
+// requests that are refused; nil refuses none.
+func startRecorder(target string, refused func(request) bool) (*recorder, error) {
 	to, err := url.Parse(target)
 	if err != nil {
 		return nil, err
@@ -61,7 +65,19 @@ func startRecorder(target string) (*recorder, error) {
 		ErrorLog:  log.New(io.Discard, "", 0), // a worker that is stopped breaks its requests off
 	}
 	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		n := r.note(request{at: time.Now(), method: q.Method, path: q.URL.Path})
+		noted := request{at: time.Now(), method: q.Method, path: q.URL.Path}
+		if changesFlowRun(noted) {
+			text, err := io.ReadAll(q.Body)
+			if err != nil {
+				return // whoever sent it is gone
+			}
+			noted.body, q.Body = string(text), io.NopCloser(bytes.NewReader(text))
+		}
+		n := r.note(noted)
+		if refused != nil && refused(noted) {
+			http.Error(w, "the benchmark's proxy lets this not through", http.StatusForbidden)
+			return
+		}
 		proxy.ServeHTTP(w, q.WithContext(context.WithValue(q.Context(), number{}, n)))
 	})}
 	go func() { _ = r.server.Serve(listener) }() // ends by close
@@ -112,10 +128,18 @@ func (r *recorder) since(mark int) ([]request, <-chan struct{}) {
 
 // await returns the first request after a mark that is wanted.
 func (r *recorder) await(ctx context.Context, mark int, wanted func(request) bool) (request, error) {
-	for {
+	return r.awaitNumber(ctx, mark, 1, wanted)
+}
+
+// awaitNumber returns the n-th of the requests after a mark that are wanted.
+func (r *recorder) awaitNumber(ctx context.Context, mark, n int, wanted func(request) bool) (request, error) {
+	for found := 0; ; {
 		later, more := r.since(mark)
 		for _, q := range later {
-			if wanted(q) {
+			if !wanted(q) {
+				continue
+			}
+			if found++; found == n {
 				return q, nil
 			}
 		}
@@ -144,6 +168,25 @@ func (r *recorder) awaitQuiet(ctx context.Context, d time.Duration) error {
 
 // isPoll reports whether a request to Prefect asks for scheduled flow runs.
 func isPoll(q request) bool { return strings.HasSuffix(q.path, "/get_scheduled_flow_runs") }
+
+// changesFlowRun reports whether a request to Prefect is to change one flow run.
+func changesFlowRun(q request) bool {
+	return q.method != http.MethodGet && flowRunIn(q.path) != ""
+}
+
+// flowRunIn returns the id of the flow run that a path names, if it names one.
+func flowRunIn(path string) string {
+	_, after, _ := strings.Cut(path, "/flow_runs/")
+	id, _, _ := strings.Cut(after, "/")
+	if uuid.Validate(id) != nil {
+		return ""
+	}
+	return id
+}
+
+// isEventStream reports whether a request to Prefect opens its stream of events,
+// a websocket.
+func isEventStream(q request) bool { return strings.HasSuffix(q.path, "/events/out") }
 
 // count returns how many of the requests are wanted.
 func count(requests []request, wanted func(request) bool) int {
