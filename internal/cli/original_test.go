@@ -234,3 +234,14 @@ func TestPoolWithoutATemplate(t *testing.T) {
 		t.Errorf("scope %q, want %q", got, jobspec.ScopeDeployment)
 	}
 }
+
+// A pool of another type is served all the same, as 1.0.1 did, with a warning.
+func TestPoolOfAnotherType(t *testing.T) {
+	hermetic(t, nil)
+	_, api := newServer(t)
+	t.Setenv("PREFECT_API_URL", api)
+	status, _, stderr := run(t, "", "worker", "start", "--pool", "process-pool", "--run-once")
+	if want := `pool \"process-pool\" is of type \"process\", but this worker is of type \"northflank\"`; status != 0 || !strings.Contains(stderr, want) {
+		t.Errorf("worker start: status %d, %s, want 0 and %s", status, stderr, want)
+	}
+}
