@@ -3,10 +3,31 @@
 package quickstart
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// Program and package are of one version, and pip has little to download.
+func TestWheel(t *testing.T) {
+	t.Parallel()
+	u := newUser(t)
+	version := u.runs("import prefect_northflank; print(prefect_northflank.__version__, end='')")
+	if got := u.types("prefect-northflank version"); !strings.HasPrefix(got, "prefect-northflank "+version+" ") {
+		t.Errorf("the package is version %s, but the program says %s", version, got)
+	}
+	wheels, err := filepath.Glob(filepath.Join(shared.root, "dist", "prefect_northflank-"+version+"-*.whl"))
+	if err != nil || len(wheels) == 0 {
+		t.Fatalf("there is no wheel of version %s (%v)", version, err)
+	}
+	const most = 10 << 20 // bytes
+	for _, wheel := range wheels {
+		if info, err := os.Stat(wheel); err != nil || info.Size() > most {
+			t.Errorf("%s: %v, %v; want at most %d bytes", wheel, info, err, most)
+		}
+	}
+}
 
 // installInto installs the wheel into a folder of its own, and returns a user
 // whose Python finds it there. What is given to pip says which wheel.
