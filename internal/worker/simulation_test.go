@@ -82,6 +82,7 @@ type plan struct {
 // Prefect, and how well they work.
 type sources struct {
 	noEvents   bool    // a proxy forbids websockets
+	noChannel  bool    // the server has no worker channel
 	loseEvents float64 // share
 	cutEvents  int     // times that the event stream breaks
 	eventDelay time.Duration
@@ -244,7 +245,7 @@ func (s *simulation) draw() {
 	p.scope = []string{"pool", "pool", "deployment", "flow-run"}[r.IntN(4)]
 	p.startRetries, p.rateLimit, p.linger = r.IntN(3), -1, 2*time.Minute
 	p.sources = sources{
-		noEvents: r.IntN(4) == 0, loseEvents: []float64{0, 0, 0.3}[r.IntN(3)], cutEvents: r.IntN(3),
+		noEvents: r.IntN(4) == 0, noChannel: r.IntN(3) == 0, loseEvents: []float64{0, 0, 0.3}[r.IntN(3)], cutEvents: r.IntN(3),
 		eventDelay: []time.Duration{0, 100 * time.Millisecond, 4 * time.Second}[r.IntN(3)],
 		heartbeats: r.IntN(2) == 0, webhooks: r.IntN(4) == 0,
 	}
@@ -422,6 +423,9 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 	if s.plan.noEvents {
 		s.prefect.RefuseEventStreams(http.StatusForbidden)
 	}
+	if s.plan.noChannel {
+		s.prefect.RefuseChannels(http.StatusForbidden)
+	}
 	s.prefect.Fault = s.faulty(time.Now(), rand.New(rand.NewPCG(seed, 2)))
 	s.addNorthflankFaults()
 	s.prefect.AddPool(testkit.PoolSpec{Name: simPool, Template: json.RawMessage(simTemplate)})
@@ -516,6 +520,7 @@ func (s *simulation) act() {
 	}
 	for range s.plan.cutEvents {
 		time.AfterFunc(time.Duration(s.rng.IntN(180))*time.Second, s.prefect.CutEventStreams)
+		time.AfterFunc(time.Duration(s.rng.IntN(180))*time.Second, s.prefect.CutChannels)
 	}
 	if s.killAt > 0 && s.killHow != dropAfterEffect {
 		select {

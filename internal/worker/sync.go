@@ -58,6 +58,9 @@ func (w *Worker) syncLoop(ctx context.Context) error {
 // from a worker that Prefect has not heard of for three intervals. Before that
 // all go at once, to be ready soon.
 func (w *Worker) sync(ctx context.Context) error {
+	if w.channel.carriesHeartbeats() {
+		return w.readPeers(ctx) // the rest comes by the channel
+	}
 	known := w.currentPool().ID != ""
 	if known {
 		if err := w.heartbeat(ctx); err != nil {
@@ -106,9 +109,7 @@ func (w *Worker) heartbeat(ctx context.Context) error {
 	if err := w.Prefect.Heartbeat(ctx, w.Pool, w.Name, int(w.Heartbeat/time.Second)); err != nil {
 		return fmt.Errorf("heartbeat of worker %q: %w", w.Name, err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lastBeat = sent
+	w.beatAt(sent)
 	return nil
 }
 
@@ -120,7 +121,7 @@ var errFenced = errors.New("no heartbeat of this worker reached Prefect lately: 
 func (w *Worker) mayStart() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if time.Since(w.lastBeat) > 2*w.Heartbeat {
+	if time.Since(w.lastBeat) > 5*w.Heartbeat/2 {
 		return errFenced
 	}
 	return nil
@@ -185,6 +186,23 @@ func (w *Worker) readPool(ctx context.Context) (prefect.WorkPool, error) {
 		pool.BaseJobTemplate = w.template()
 	}
 	return pool, nil
+}
+
+// takePool takes what the worker channel tells of the pool.
+func (w *Worker) takePool(ctx context.Context, pool prefect.WorkPool) {
+	w.checkType(ctx, pool)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pool = pool
+}
+
+func (w *Worker) checkType(ctx context.Context, pool prefect.WorkPool) {
+	const subject = "checking the work pool"
+	if pool.Type != Type {
+		w.said.trouble(ctx, w.log, subject, fmt.Errorf("pool %q is of type %q, but this worker is of type %q", w.Pool, pool.Type, Type))
+	} else {
+		w.said.over(ctx, w.log, subject)
+	}
 }
 
 func (w *Worker) template() []byte {

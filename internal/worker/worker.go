@@ -70,6 +70,7 @@ type Worker struct {
 	events   *events
 	streams  *streams
 	feed     *feed
+	channel  *channel
 	pace     *pace
 	said     said
 	slots    chan struct{} // one token for each submission under way
@@ -134,7 +135,7 @@ func New(o Options) (*Worker, error) {
 		polled: make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
 	}
 	w.streams = &streams{w: w, jobs: map[jobKey]*stream{}}
-	w.feed = newFeed(w)
+	w.feed, w.channel = newFeed(w), newChannel(w)
 	w.flowLogs.round = func() { w.pulse.beat(loopFlowLogs) }
 	w.events.round = func() { w.pulse.beat(loopEvents) }
 	w.lastPoll = time.Now() // the health check's clock starts with the worker
@@ -195,7 +196,7 @@ func (w *Worker) runLoops(ctx, work context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run, w.feed.run,
+		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run, w.feed.run, w.channel.run,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}
