@@ -53,8 +53,10 @@ type ChannelOptions struct {
 	// Cleanup tears down what a flow run left. It may be called again for the same
 	// flow run, and must do what it can as long as ctx lives, then return: an ended
 	// ctx means that the reservation or the connection was lost, and that the
-	// message comes again or to another worker. It must not propose a state: the
-	// flow run has its own. nil: the worker does not do this.
+	// message comes again or to another worker. Prefect delivers what was released
+	// again at once, and three times in all: so trying again is better done within
+	// the call, as long as there is hope; the lease is kept meanwhile. It must not
+	// propose a state: the flow run has its own. nil: the worker does not do this.
 	Cleanup      func(ctx context.Context, m CleanupMessage) CleanupRelease
 	CleanupLimit int // calls of Cleanup at once; 0 is 1
 }
