@@ -66,7 +66,11 @@ func runTests(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer shared.stack.Close()
-	if shared.server, err = shared.stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect"}); err != nil {
+	database, err := shared.stack.StartDatabase(ctx, "postgres")
+	if err != nil {
+		return 0, err
+	}
+	if shared.server, err = shared.stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: database}); err != nil {
 		return 0, err
 	}
 	if err := installWheel(ctx); err != nil {
