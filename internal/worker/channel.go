@@ -65,6 +65,9 @@ func (c *channel) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if wasUp {
+			signal(w.syncNow) // nobody knows which heartbeats arrived
+		}
 		if wasUp && time.Since(began) > time.Minute {
 			failures = 0
 		}

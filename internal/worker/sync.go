@@ -39,9 +39,16 @@ func (w *Worker) setUp(ctx context.Context) error {
 	}
 }
 
-// syncLoop repeats sync at the heartbeat interval. It never gives up.
+// syncLoop repeats sync at the heartbeat interval, and at once when the worker
+// channel ended. It never gives up.
 func (w *Worker) syncLoop(ctx context.Context) error {
-	for sleep(ctx, jittered(w.Heartbeat)) {
+	for {
+		select {
+		case <-time.After(jittered(w.Heartbeat)):
+		case <-w.syncNow:
+		case <-ctx.Done():
+			return nil
+		}
 		w.pulse.beat(loopSync)
 		const subject = "telling Prefect that the worker is alive"
 		if err := w.sync(ctx); err != nil && ctx.Err() == nil {
@@ -50,7 +57,6 @@ func (w *Worker) syncLoop(ctx context.Context) error {
 			w.said.over(ctx, w.log, subject)
 		}
 	}
-	return nil
 }
 
 // sync sends a heartbeat, reads the pool (making it if allowed) and reads who else

@@ -95,7 +95,7 @@ type Worker struct {
 	pollAnswered, observed, lastSweep moment
 
 	// Wake-ups, of size 1: they may merge.
-	polled, observeNow, sweepNow chan struct{}
+	polled, observeNow, sweepNow, syncNow chan struct{}
 }
 
 // New returns a worker. It sends nothing.
@@ -132,7 +132,7 @@ func New(o Options) (*Worker, error) {
 		events:    newEvents(o.Prefect, o.Name, Type, log),
 		slots:     make(chan struct{}, submissionsAtOnce),
 		elsewhere: map[string]string{}, cleanSoon: make(chan struct{}, 1),
-		polled: make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1),
+		polled: make(chan struct{}, 1), observeNow: make(chan struct{}, 1), sweepNow: make(chan struct{}, 1), syncNow: make(chan struct{}, 1),
 	}
 	w.streams = &streams{w: w, jobs: map[jobKey]*stream{}}
 	w.feed, w.channel = newFeed(w), newChannel(w)
