@@ -53,6 +53,7 @@ func workerStartCommand(io Streams) *cli.Command {
 			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true},
 			&cli.StringFlag{Name: "webhook-listen", Usage: "receive Northflank's notifications at `ADDR` (host:port)"},
 			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of the webhook, see: prefect-northflank webhook"},
+			&cli.StringFlag{Name: "status-listen", Usage: "serve a status page at `ADDR` (host:port), such as 127.0.0.1:8081"},
 			&cli.BoolFlag{Name: "with-healthcheck", Usage: "health and metrics on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
 			&cli.StringFlag{Name: "install-policy", Usage: "`POLICY` of the Python worker: accepted, without effect", Value: "prompt", HideDefault: true},
 			&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template for a pool that does not exist yet"},
@@ -65,6 +66,10 @@ func workerStartCommand(io Streams) *cli.Command {
 
 func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
 	hooks, err := workerWebhook(cmd)
+	if err != nil {
+		return err
+	}
+	page, err := workerPage(cmd)
 	if err != nil {
 		return err
 	}
@@ -91,6 +96,13 @@ func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
 			return err
 		}
 		defer health.Close()
+	}
+	if page.listen != "" {
+		shown, err := servePage(page, w, options)
+		if err != nil {
+			return err
+		}
+		defer shown.Close()
 	}
 	return w.Run(ctx)
 }

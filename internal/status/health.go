@@ -48,8 +48,8 @@ const (
 	// freshFor is how long a trouble counts after it was met last: the longest
 	// wait between two tries is 2 minutes, give or take.
 	freshFor = 5 * time.Minute
-	// refusedFor is how long Northflank may refuse starts, or fail, before the
-	// worker is not ready: a lone error is over by then.
+	// refusedFor is how long Northflank may refuse starts, or either side fail,
+	// before the worker is not ready: a lone error is over by then.
 	refusedFor = time.Minute
 	// beatsMissed is after how many heartbeats that Prefect did not take it calls
 	// a worker offline.
@@ -129,6 +129,9 @@ func prefectProblems(s worker.Status) []Problem {
 			ProblemPoolType,
 			fmt.Sprintf("work pool %q is of type %q, this worker of type %q: name another pool", s.Pool.Name, s.Pool.Type, worker.Type),
 		})
+	}
+	if t, ok := trouble(s, worker.CausePrefectFails, refusedFor); ok {
+		return append(problems, Problem{ProblemPrefectUnreachable, explain(t)})
 	}
 	if !s.Heartbeat.IsZero() && s.Now.Sub(s.Heartbeat) > silent {
 		problems = append(problems, Problem{

@@ -80,6 +80,20 @@ func TestReadyDuringNorthflanksErrors(t *testing.T) {
 	})
 }
 
+// TestReadyWithoutWebsockets: all works without them.
+func TestReadyWithoutWebsockets(t *testing.T) {
+	t.Parallel()
+	play(t, ourPool(), func(s *scene) {
+		s.prefect.RefuseEventStreams(http.StatusForbidden)
+		s.prefect.CutEventStreams()
+		time.Sleep(10 * time.Minute)
+		if st := s.worker.Status(); st.EventStreamUp || len(st.Troubles) == 0 {
+			s.Error("the event stream can be followed: this test shows nothing")
+		}
+		s.wantReady("without the event stream")
+	})
+}
+
 func TestReadyWithoutPool(t *testing.T) {
 	t.Parallel()
 	play(t, testkit.PoolSpec{}, func(s *scene) {

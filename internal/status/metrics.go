@@ -87,6 +87,9 @@ func Metrics() []Metric {
 		gauge("event_stream_up", "1 while Prefect's event stream is followed; polling does otherwise.", readStream),
 		count("event_stream_connections_total", "Connections to Prefect's event stream.", func(s *worker.Stats) *worker.Counter { return &s.Streams }),
 
+		gauge("worker_channel_up", "1 while Prefect's worker channel is open; heartbeats go by it.", readChannel),
+		count("worker_channel_connections_total", "Connections of Prefect's worker channel.", func(s *worker.Stats) *worker.Counter { return &s.Channels }),
+
 		gauge("problems", "1 for what keeps the worker from living or starting, as /livez and /readyz tell; else 0.", readProblems, "problem"),
 		gauge("troubles", "Things that did not work within the last ten minutes; the status page names them.", readTroubles),
 		gauge("last_success_timestamp_seconds", "When the worker last polled, was heard by Prefect, read the pool's flow runs, looked at a job.", readSuccess, "of"),
@@ -146,12 +149,15 @@ func requestsLeft(a worker.Account, now time.Time) int {
 
 func readRefusals(l look, emit func(float64, ...string)) { emit(float64(len(l.Refusals))) }
 
-func readStream(l look, emit func(float64, ...string)) {
-	up := 0.0
-	if l.EventStreamUp {
-		up = 1
+func readStream(l look, emit func(float64, ...string)) { emit(oneIf(l.EventStreamUp)) }
+
+func readChannel(l look, emit func(float64, ...string)) { emit(oneIf(l.ChannelUp)) }
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
 	}
-	emit(up)
+	return 0
 }
 
 func readProblems(l look, emit func(float64, ...string)) {

@@ -89,6 +89,7 @@ func (c *channel) options(ctx context.Context) prefect.ChannelOptions {
 		WorkQueues: w.Queues, CreatePool: w.CreatePool, BaseJobTemplate: w.template(),
 		Ready: func(r prefect.ChannelReady) {
 			c.setUp(true)
+			w.Stats.Channels.Add(1)
 			w.beatAt(r.Beat)
 			w.takePool(ctx, r.Pool)
 			w.log.DebugContext(ctx, "worker channel is up")

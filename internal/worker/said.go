@@ -32,6 +32,7 @@ type TroubleCause string
 const (
 	CauseOther             TroubleCause = ""
 	CausePrefectRefuses    TroubleCause = "prefect_refuses"    // the worker's credentials
+	CausePrefectFails      TroubleCause = "prefect_fails"      // no answer, or 5xx
 	CauseNorthflankRefuses TroubleCause = "northflank_refuses" // a token
 	CauseNorthflankFails   TroubleCause = "northflank_fails"   // no answer, or 5xx
 	CausePoolMissing       TroubleCause = "pool_missing"
@@ -41,8 +42,12 @@ func causeOf(subject string, err error) TroubleCause {
 	switch {
 	case subject == subjectPool:
 		return CausePoolMissing
+	case subject == feedSubject:
+		return CauseOther // all works without it
 	case errors.Is(err, prefect.ErrUnauthorized), errors.Is(err, prefect.ErrForbidden):
 		return CausePrefectRefuses
+	case isPassing(err):
+		return CausePrefectFails
 	case errors.Is(err, northflank.ErrUnauthorized):
 		return CauseNorthflankRefuses
 	}

@@ -29,6 +29,7 @@ type Stats struct {
 	Hints          Counter // notifications, by effect
 	ActionFailures Counter // failed actions on flow runs, by action; they are tried again
 	Streams        Counter // connections to Prefect's event stream
+	Channels       Counter // connections of Prefect's worker channel
 
 	Dispatch  *Histogram // from the time that a flow run is scheduled for to the request for its job run
 	Detection *Histogram // from a container's end, as Northflank tells it, to the flow run's Crashed
@@ -60,7 +61,7 @@ func NewStats() *Stats {
 		NorthflankTime: newHistogram(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 		PrefectTime:    newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 	}
-	for _, c := range []*Counter{&s.Adoptions, &s.HandBacks, &s.StartRetries, &s.Streams, &s.PrefectRetries} {
+	for _, c := range []*Counter{&s.Adoptions, &s.HandBacks, &s.StartRetries, &s.Streams, &s.Channels, &s.PrefectRetries} {
 		c.Add(0)
 	}
 	for _, result := range []string{startDone, startUnanswered, startRefused, startInvalid, startGivenUp} {
@@ -104,13 +105,17 @@ func (s *Stats) PrefectCall(c prefect.Call) {
 // [prefect.ClientOptions].
 func (s *Stats) Maintenance(until time.Time) { s.maintenance.set(until) }
 
+// CallHeldBack is the status of a request that was not sent, to leave the budget
+// to more urgent ones.
+const CallHeldBack = "held_back"
+
 // callStatus is the label of a request's end.
 func callStatus(status int, err error) string {
 	switch {
 	case status != 0:
 		return strconv.Itoa(status)
 	case errors.Is(err, northflank.ErrBudgetSpent):
-		return "held_back" // refused locally: nothing was sent
+		return CallHeldBack
 	}
 	return "no_answer"
 }

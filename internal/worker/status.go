@@ -23,6 +23,7 @@ type Status struct {
 	Waiting int  // scheduled flow runs that the last poll told of and that were not taken
 
 	EventStreamUp bool
+	ChannelUp     bool      // Prefect's worker channel
 	Accounts      []Account // by address and team
 	FlowRuns      []LiveFlowRun
 	Refusals      []Refusal // places in Northflank that refuse work, by project
@@ -110,7 +111,7 @@ type Outcome struct {
 func (w *Worker) Status() Status {
 	s := Status{
 		Now: time.Now(), Worker: w.Name, Since: w.startedAt, Limit: w.Limit, HeartbeatEvery: w.Heartbeat,
-		EventStreamUp: w.feed.isUp(), Accounts: w.accountStatus(), Troubles: w.said.list(), Outcomes: w.outcomes.list(),
+		EventStreamUp: w.feed.isUp(), ChannelUp: w.channel.isUp(), Accounts: w.accountStatus(), Troubles: w.said.list(), Outcomes: w.outcomes.list(),
 		Polled: w.pollAnswered.get(), Observed: w.observed.get(), Swept: w.lastSweep.get(), Loops: w.Loops(),
 	}
 	w.mu.Lock()
