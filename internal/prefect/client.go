@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,8 +161,8 @@ func (c *Client) ServerVersion(ctx context.Context) (string, error) {
 }
 
 // CheckServerVersion compares the server's version with the one that this
-// client is written for, as Prefect's client does: another major version is an
-// error, an older server a warning. Cloud is not asked, nor is anyone when
+// client is written for: another major version, or one that is too old for this
+// worker, is an error, an older server a warning. Cloud is not asked, nor is anyone when
 // PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED is false.
 func (c *Client) CheckServerVersion(ctx context.Context) (warning string, err error) {
 	if c.settings.IsCloud() || !c.settings.ServerVersionCheck {
@@ -174,12 +175,19 @@ func (c *Client) CheckServerVersion(ctx context.Context) (warning string, err er
 	return compareVersions(server, imitatedVersion)
 }
 
+// oldestServer is the first Prefect that lets a flow run go from Pending to a
+// Pending of another name, which carries the right to start it. An older one
+// refuses, and flow runs would stay Pending.
+var oldestServer = [3]int{3, 6, 22}
+
 func compareVersions(server, client string) (warning string, err error) {
 	s, c := versionNumbers(server), versionNumbers(client)
 	switch {
 	case s[0] != c[0]:
 		return "", &versionError{server: server}
-	case s[1] < c[1] || s[1] == c[1] && s[2] < c[2]:
+	case slices.Compare(s[:], oldestServer[:]) < 0:
+		return "", &versionError{server: server}
+	case slices.Compare(s[:], c[:]) < 0:
 		return fmt.Sprintf("the Prefect server is version %s, older than the %s that this client was written for", server, client), nil
 	}
 	return "", nil
@@ -200,9 +208,10 @@ func versionNumbers(version string) (numbers [3]int) {
 type versionError struct{ server string }
 
 func (e *versionError) Error() string {
-	return fmt.Sprintf("the Prefect server is version %s; this program speaks to Prefect 3", e.server)
+	return fmt.Sprintf("the Prefect server is version %s; this worker needs a Prefect 3 server of version %d.%d.%d or later",
+		e.server, oldestServer[0], oldestServer[1], oldestServer[2])
 }
 
 func (e *versionError) Hint() string {
-	return "use a Prefect 3 server; PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED=false skips this check"
+	return "upgrade the server (flow runs may keep an older Prefect in their images); PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED=false skips this check"
 }
