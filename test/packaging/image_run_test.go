@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -163,7 +164,9 @@ func TestImage(t *testing.T) {
 	t.Parallel()
 	prefect, northflank := testkit.NewPrefect(), startNorthflank(t)
 	prefect.AddPool(testkit.PoolSpec{Name: "my-northflank-pool", Template: jobspec.BaseJobTemplate()})
-	server := httptest.NewTLSServer(prefect)
+	server := httptest.NewUnstartedServer(prefect)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that the worker's end breaks off
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	img := buildImage(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 
@@ -190,21 +193,31 @@ func TestImage(t *testing.T) {
 		}))
 	}
 	worker := img.command(t, env, strings.Fields(tpl.filledIn(service.Deployment.Docker.CustomCommand, nil))...)
-	var talk bytes.Buffer
-	worker.Stdout, worker.Stderr = &talk, &talk
+	talk, err := os.Create(filepath.Join(t.TempDir(), "talk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer talk.Close()
+	said := func(text string) bool {
+		all, err := os.ReadFile(talk.Name())
+		return err == nil && bytes.Contains(all, []byte(text))
+	}
+	worker.Stdout, worker.Stderr = talk, talk
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}
 	awaitHealth(t, "http://127.0.0.1:"+port+health.Path)
-	awaitWorker(t, prefect)
+	await(t, "the worker to start", func() bool { return said(" started!") })
+	await(t, "a request to the Prefect API", func() bool { return len(prefect.Requests()) > 0 })
 	if health.Port != 8080 {
 		t.Errorf("health checks of port %d, want 8080, which Prefect's workers have", health.Port)
 	}
 	if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.Wait(); err != nil || !strings.Contains(talk.String(), " stopped!") {
-		t.Errorf("after SIGTERM: %v; it wrote:\n%s", err, &talk)
+	if err := worker.Wait(); err != nil || !said(" stopped!") {
+		all, _ := os.ReadFile(talk.Name())
+		t.Errorf("after SIGTERM: %v; it wrote:\n%s", err, all)
 	}
 }
 
@@ -279,18 +292,5 @@ func awaitHealth(t *testing.T, url string) {
 		defer response.Body.Close()
 		_, _ = io.Copy(io.Discard, response.Body)
 		return response.StatusCode == http.StatusOK
-	})
-}
-
-// awaitWorker waits until the worker has told the Prefect API that it lives.
-func awaitWorker(t *testing.T, prefect *testkit.Prefect) {
-	t.Helper()
-	await(t, "a heartbeat of the worker", func() bool {
-		for route, n := range prefect.Requests() {
-			if strings.Contains(route, "heartbeat") && n > 0 {
-				return true
-			}
-		}
-		return false
 	})
 }
