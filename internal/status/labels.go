@@ -17,7 +17,7 @@ func labelHelp() map[string]string {
 		"of":         "`poll`, `heartbeat`, `observation` (the pool's flow runs were read), `sweep` (a job was looked at)",
 		"phase":      "`claimed`, `taking over`, `starting` (its job run is not known yet), `booting` (the flow has not begun), `running`, `cancelling`, `stopping` (its container was told to), `concluding` (its container ended without a word), `settling` (it ended, its container is waited for), `unknown`",
 		"problem":    "what is wrong, as in the answers of `/livez` and `/readyz`",
-		"reason":     "of an outcome: `reported` (the flow told itself), `configuration`, `invalid_request`, `deployment_deleted`, `before_start`, `container_ended`, `own_command`, or why its container ended: `error`, `out_of_memory`, `no_container`, `no_command`, `start_timeout`, `deadline`, `killed_from_outside`, `vanished`, `no_report`, `unknown`; of an abort: `cancelled`, `outlived`, `start_timeout`, `deleted`, `orphan`",
+		"reason":     "of an outcome: `reported` (the flow told itself), `configuration`, `invalid_request`, `deployment_deleted`, `before_start`, `container_ended`, `own_command`, `deleted`, or why its container ended: `error`, `out_of_memory`, `no_container`, `no_command`, `start_timeout`, `deadline`, `killed_from_outside`, `vanished`, `no_report`, `unknown`; of an abort: `cancelled`, `outlived`, `start_timeout`, `deleted`, `orphan`",
 		"result":     "of a start: `started`, `unanswered` (looked for later), `refused` (it is tried again), `invalid` (the flow run is Crashed), `given_up`; of a look: `done`, `failed`",
 		"route":      "template of the path, without ids",
 		"state":      "`completed`, `failed`, `crashed`, `cancelled`, `deleted`",

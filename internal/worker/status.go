@@ -254,7 +254,7 @@ func (w *Worker) noteOutcome(t *tracked, now time.Time) {
 	}
 	switch {
 	case v.gone:
-		out.State = "deleted"
+		out.State, out.Reason = "deleted", "deleted"
 	case t.closing.state == v.state:
 		out.Reason, out.Text = t.closing.reason, shorten(t.closing.text, maxOutcomeText)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/northflank/prefect-northflank/internal/northflank"
 	"github.com/northflank/prefect-northflank/internal/prefect"
 	"github.com/northflank/prefect-northflank/internal/secret"
-	"github.com/northflank/prefect-northflank/internal/testkit"
 )
 
 // TestStatusOfHistory looks at the worker every second while flow runs of every
@@ -24,7 +23,7 @@ func TestStatusOfHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[Phase]bool{}
 		stopped := make(chan struct{})
-		s := simulate(t, 3, slog.New(slog.DiscardHandler), quiet, everyTemper, func(s *simulation) {
+		s := simulate(t, 3, slog.New(slog.DiscardHandler), quiet, everyEnd, func(s *simulation) {
 			s.also = func() { go watchPhases(s, seen, stopped) }
 		})
 		close(stopped)
@@ -40,6 +39,24 @@ func TestStatusOfHistory(t *testing.T) {
 		}
 		checkCounts(s)
 	})
+}
+
+// everyEnd are 10 flow runs that between them end in every way.
+func everyEnd(s *simulation) {
+	s.plan.flowRuns = 10
+	n := 0
+	s.shape = func(run *simRun) {
+		n++
+		run.boot, run.length = 10*time.Second, 20*time.Second
+		run.temper = []temper{wellBehaved, failsItself, diesSilently, diesEarly, hangs}[n%5]
+		run.fate, run.when = leftAlone, run.at+25*time.Second
+		switch {
+		case run.temper == hangs:
+			run.fate = cancelled
+		case n > 8:
+			run.fate, run.when = deleted, run.at+12*time.Second // it may begin to boot before it is due
+		}
+	}
 }
 
 func watchPhases(s *simulation, seen map[Phase]bool, stopped <-chan struct{}) {
@@ -69,12 +86,8 @@ func checkCounts(s *simulation) {
 		outcomes[key[0]] += int(n)
 		total += int(n)
 	}
-	want := map[string]int{"deleted": outcomes["deleted"]} // Prefect knows nothing more of those
+	want := map[string]int{"deleted": len(s.runs) - len(s.prefect.FlowRuns())}
 	for _, fr := range s.prefect.FlowRuns() {
-		isPending := func(st testkit.State) bool { return st.Type == prefect.StatePending }
-		if !slices.ContainsFunc(s.prefect.StateHistory(fr.ID), isPending) {
-			continue // cancelled before the worker took it
-		}
 		want[map[prefect.StateType]string{
 			prefect.StateCompleted: "completed", prefect.StateFailed: "failed", prefect.StateCrashed: "crashed", prefect.StateCancelled: "cancelled",
 		}[fr.State.Type]]++
