@@ -15,7 +15,8 @@ func TestUsualPattern(t *testing.T) {
 	patch := func(id string) request { return request{method: "PATCH", path: "/api/flow_runs/" + id} }
 	got := usualPattern([]request{
 		{method: "POST", path: "/api/flow_runs/filter"},
-		set(a), set(b), set(a), patch(b), set(c), patch(c), {method: "POST", path: "/api/logs/"},
+		set(a), set(b), set(a), patch(b), set(c), patch(c),
+		{method: "POST", path: "/api/logs/"},
 	})
 	want := []request{
 		{method: "POST", path: "/api/flow_runs/" + anyFlowRun + "/set_state", body: `{"of":"` + anyFlowRun + `"}`},
