@@ -50,9 +50,16 @@ func (l *lab) poolID(ctx context.Context, c *contender) (string, error) {
 func (cr *crowd) schedule(ctx context.Context, n int) ([]string, error) {
 	ids := make([]string, n)
 	return ids, inParallel(ctx, n, func(ctx context.Context, i int) (err error) {
-		ids[i], err = cr.l.schedule(ctx, cr.deployment)
+		ids[i], err = cr.l.schedule(ctx, cr.deployment, nil)
 		return err
 	})
+}
+
+// size is how many of the flow runs run.
+func (cr *crowd) size() int {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	return len(cr.alive)
 }
 
 // begin tells that flow runs run, whose containers were started.

@@ -46,13 +46,14 @@ func installFlowProgram() (string, error) {
 	return folder, os.Symlink(self, link)
 }
 
-// runFlow is the flow run. Its argument is how long it runs. With a second one,
-// the id of its work pool, it tells that it lives, as often as its environment
-// says, and ends without a word, as a container that is killed.
+// runFlow is the flow run. Its argument is how long it runs. With two more, the id
+// of its work pool and a file, it tells that it lives, as often as its environment
+// says, and ends without a word to Prefect, as a container that is killed; the
+// moment is added to the file.
 func runFlow(args []string) int {
 	err := func() error {
-		if len(args) == 0 || len(args) > 2 {
-			return errors.New("usage: " + flowProgram + " DURATION [WORK_POOL_ID]")
+		if len(args) != 1 && len(args) != 3 {
+			return errors.New("usage: " + flowProgram + " DURATION [WORK_POOL_ID FILE]")
 		}
 		lasting, err := time.ParseDuration(args[0])
 		if err != nil {
@@ -62,8 +63,8 @@ func runFlow(args []string) int {
 		if err := propose(context.Background(), api, id, "RUNNING"); err != nil {
 			return err
 		}
-		if len(args) == 2 {
-			return liveAndDie(api, heartbeat(id, args[1]), lasting)
+		if len(args) == 3 {
+			return liveAndDie(api, id, lasting, args[1], args[2])
 		}
 		time.Sleep(lasting)
 		return propose(context.Background(), api, id, "COMPLETED")
@@ -76,19 +77,25 @@ func runFlow(args []string) int {
 }
 
 // liveAndDie sends heartbeats, if it is to, and kills its own process.
-func liveAndDie(api localstack.API, beat event, lasting time.Duration) error {
+func liveAndDie(api localstack.API, id string, lasting time.Duration, pool, deaths string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lasting)
 	defer cancel()
 	if seconds, err := strconv.Atoi(os.Getenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY")); err == nil && seconds > 0 {
 		for ctx.Err() == nil {
-			beat.ID, beat.Occurred = uuid.NewString(), time.Now().UTC()
-			if err := sendEvents(ctx, api, beat); err != nil && ctx.Err() == nil {
+			if err := sendEvents(ctx, api, heartbeat(id, pool)); err != nil && ctx.Err() == nil {
 				return err
 			}
 			_ = wait(ctx, time.Duration(seconds)*time.Second)
 		}
 	}
 	<-ctx.Done()
+	file, err := os.OpenFile(deaths, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(file, "%s %s\n", id, time.Now().Format(time.RFC3339Nano)); err != nil {
+		return err
+	}
 	return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
@@ -154,9 +161,10 @@ type flowRun struct {
 	Scheduled         time.Time `json:"expected_start_time"`
 	InfrastructurePID string    `json:"infrastructure_pid"`
 	State             struct {
-		Type    string `json:"type"`
-		Name    string `json:"name"`
-		Message string `json:"message"`
+		Type      string    `json:"type"`
+		Name      string    `json:"name"`
+		Message   string    `json:"message"`
+		Timestamp time.Time `json:"timestamp"`
 	} `json:"state"`
 }
 
@@ -170,10 +178,15 @@ func (r flowRun) jobRun() string {
 	return id
 }
 
-// schedule triggers a flow run, to start now, and returns its id.
-func (l *lab) schedule(ctx context.Context, deployment string) (string, error) {
+// schedule triggers a flow run, to start now, and returns its id. Job variables of
+// its own, if it has any, go over those of the deployment.
+func (l *lab) schedule(ctx context.Context, deployment string, jobVariables map[string]any) (string, error) {
 	var r flowRun
-	err := l.call(ctx, http.MethodPost, "/deployments/"+deployment+"/create_flow_run", map[string]any{"idempotency_key": rand.Text()}, &r)
+	body := map[string]any{"idempotency_key": rand.Text()}
+	if jobVariables != nil {
+		body["job_variables"] = jobVariables
+	}
+	err := l.call(ctx, http.MethodPost, "/deployments/"+deployment+"/create_flow_run", body, &r)
 	return r.ID, err
 }
 
@@ -183,20 +196,32 @@ const endWithin = 3 * time.Minute
 // awaitCompleted waits until the flow runs have ended, at most 200. Its error
 // tells which ended otherwise than they should.
 func (l *lab) awaitCompleted(ctx context.Context, ids []string) ([]flowRun, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, endWithin, fmt.Errorf("the flow runs have not all ended within %s", endWithin))
+	runs, err := l.awaitEnded(ctx, ids, endWithin)
+	if err != nil {
+		return nil, err
+	}
+	return runs, allCompleted(runs)
+}
+
+// awaitEnded waits until the flow runs have ended, at most 200.
+func (l *lab) awaitEnded(ctx context.Context, ids []string, within time.Duration) ([]flowRun, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("the flow runs have not all ended within %s", within))
 	defer cancel()
 	for {
 		var runs []flowRun
 		err := l.call(ctx, http.MethodPost, "/flow_runs/filter", map[string]any{
 			"flow_runs": map[string]any{"id": map[string]any{"any_": ids}},
 		}, &runs)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if len(runs) == len(ids) && !slices.ContainsFunc(runs, func(r flowRun) bool { return !r.final() }) {
-			return runs, allCompleted(runs)
+			return runs, nil
 		}
-		if err := wait(ctx, 500*time.Millisecond); err != nil {
+		if err := wait(ctx, time.Second); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -36,16 +37,22 @@ const (
 type measurement struct {
 	name string // for -only
 	run  func(context.Context, *lab) (section, error)
+	// beside: made at the same time as the one before. Both mostly wait, and
+	// their figures are of seconds or are counts.
+	beside bool
 }
 
 // measurements returns all of them in the order of the report.
 func measurements() []measurement {
 	return []measurement{
-		{"start", measureStart},
-		{"idle", measureIdle},
-		{"requests", measureRequests},
-		{"dispatch", measureDispatch},
-		{"burst", measureBurst},
+		{name: "start", run: measureStart},
+		{name: "idle", run: measureIdle},
+		{name: "live", run: measureLive},
+		{name: "dispatch", run: measureDispatch},
+		{name: "burst", run: measureBurst},
+		{name: "crash", run: measureCrash},
+		{name: "requests", run: measureRequests, beside: true},
+		{name: "hour", run: measureHour},
 	}
 }
 
@@ -118,17 +125,23 @@ func run(ctx context.Context, chosen []measurement, sqlite, write bool) error {
 		return err
 	}
 	r.versions, err = l.versions(ctx)
-	errs := []error{err}
-	for _, m := range chosen {
-		l.say("measuring: %s", m.name)
-		s, err := m.run(ctx, l)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("measure %s: %w", m.name, err))
-			continue
+	r.sections = make([]section, len(chosen))
+	errs := make([]error, len(chosen))
+	var group sync.WaitGroup
+	for i, m := range chosen {
+		if !m.beside {
+			group.Wait()
 		}
-		r.sections = append(r.sections, s)
+		group.Go(func() {
+			l.say("measuring: %s", m.name)
+			if r.sections[i], errs[i] = m.run(ctx, l); errs[i] != nil {
+				errs[i] = fmt.Errorf("measure %s: %w", m.name, errs[i])
+				l.say("%v", errs[i])
+			}
+		})
 	}
-	if err := errors.Join(append(errs, l.close())...); err != nil {
+	group.Wait()
+	if err := errors.Join(append(errs, err, l.close())...); err != nil {
 		return err
 	}
 	r.took = time.Since(began)

@@ -93,7 +93,7 @@ func (l *lab) burst(ctx context.Context, c *contender) (b burst, err error) {
 		if err != nil {
 			return err
 		}
-		last, err := c.northflank.awaitNumber(ctx, 0, burstSize, func(q request) bool { return purposeOf(q) == startRun })
+		last, err := c.northflank.awaitNumber(ctx, 0, burstSize, isStart)
 		if err != nil {
 			return err
 		}

@@ -40,10 +40,10 @@ func measureDispatch(ctx context.Context, l *lab) (section, error) {
 	defer platform.Kill()
 	random := rand.New(rand.NewPCG(1, 2))
 	var d dispatched
-	if d.events, err = l.dispatch(ctx, l.ours, variation{name: "dispatch", platform: platform}, spreadMoments(random, dispatches)); err != nil {
+	if d.events, err = l.dispatch(ctx, l.ours, variation{name: "dispatch", platform: platform}, spreadMoments(random, dispatches, dispatchWindow)); err != nil {
 		return section{}, err
 	}
-	moments := spreadMoments(random, dispatchesEach)
+	moments := spreadMoments(random, dispatchesEach, dispatchWindow)
 	d.polling, err = together(ctx, l, func(ctx context.Context, c *contender) (waits, error) {
 		v := variation{name: "dispatch-polling", platform: platform}
 		if c == l.ours {
@@ -80,11 +80,11 @@ func dispatchTable(d dispatched) table {
 	return t
 }
 
-// spreadMoments returns n moments at which to trigger flow runs, counted from the
-// first of the window: one in each of n equal parts, anywhere in it, so that
-// they are in step with nothing and no part of a poll interval is missed.
-func spreadMoments(random *rand.Rand, n int) []time.Duration {
-	part := dispatchWindow / time.Duration(n)
+// spreadMoments returns n moments, counted from the first of a window: one in each
+// of n equal parts, anywhere in it, so that they are in step with nothing and no
+// part of a poll interval is missed.
+func spreadMoments(random *rand.Rand, n int, window time.Duration) []time.Duration {
+	part := window / time.Duration(n)
 	moments := make([]time.Duration, n)
 	for i := range moments {
 		moments[i] = time.Duration(i)*part + time.Duration(random.Int64N(int64(part)))
@@ -113,7 +113,7 @@ func (l *lab) dispatch(ctx context.Context, c *contender, v variation, moments [
 			if err := wait(ctx, time.Until(began.Add(moment))); err != nil {
 				return err
 			}
-			if ids[i], err = l.schedule(ctx, deployment); err != nil {
+			if ids[i], err = l.schedule(ctx, deployment, nil); err != nil {
 				return err
 			}
 		}

@@ -11,8 +11,8 @@ import (
 func TestSpreadMoments(t *testing.T) {
 	t.Parallel()
 	const n = 40
-	const part = dispatchWindow / n
-	for i, moment := range spreadMoments(rand.New(rand.NewPCG(3, 4)), n) {
+	const part = time.Minute / n
+	for i, moment := range spreadMoments(rand.New(rand.NewPCG(3, 4)), n, time.Minute) {
 		if first, end := time.Duration(i)*part, time.Duration(i+1)*part; moment < first || moment >= end {
 			t.Errorf("moment %d = %s, want one in [%s, %s)", i, moment, first, end)
 		}

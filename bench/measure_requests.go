@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/northflank/prefect-northflank/internal/localstack"
 )
 
 const (
@@ -13,6 +15,9 @@ const (
 	// requestsQuiet without a request to Northflank is the end of a round: more
 	// than either worker waits between two looks at what is under way.
 	requestsQuiet = 20 * time.Second
+	// requestsAfter is how long is waited after the last round: ours looks whether
+	// containers have ended four minutes after their flow runs did.
+	requestsAfter = 5 * time.Minute
 )
 
 // requestRounds are the numbers of flow runs that are triggered at once.
@@ -52,6 +57,9 @@ func purposeOf(q request) purpose {
 	return other
 }
 
+// isStart reports whether a request to Northflank starts a job run.
+func isStart(q request) bool { return purposeOf(q) == startRun }
+
 // spending is the requests of one round by their purpose.
 type spending [purposes]int
 
@@ -63,46 +71,52 @@ func (s spending) total() int {
 	return sum
 }
 
+// spent is what the rounds took, and all of them together with what came after.
+type spent struct {
+	rounds []spending
+	all    spending
+}
+
 // measureRequests tells how many requests to Northflank flow runs take.
 func measureRequests(ctx context.Context, l *lab) (section, error) {
-	before, err := l.northflank.Counters(ctx)
+	platform, err := l.startPlatform(ctx, "requests")
 	if err != nil {
 		return section{}, err
 	}
-	marks := l.northflankMarks()
-	p, err := together(ctx, l, l.spend)
+	defer platform.Kill()
+	p, err := together(ctx, l, func(ctx context.Context, c *contender) (spent, error) {
+		return l.spend(ctx, c, platform)
+	})
 	if err != nil {
 		return section{}, err
 	}
-	after, err := l.northflank.Counters(ctx)
+	counters, err := platform.Counters(ctx)
 	if err != nil {
 		return section{}, err
 	}
-	if counted, seen := after.Total-before.Total, l.northflankMarks()-marks; p.note == "" && counted != seen {
-		return section{}, fmt.Errorf("the proxies saw %d requests, but Northflank counted %d", seen, counted)
+	if p.original != nil {
+		if seen := p.ours.all.total() + p.original.all.total(); counters.Total != seen {
+			return section{}, fmt.Errorf("the proxies saw %d requests, but Northflank counted %d", seen, counters.Total)
+		}
 	}
 	return section{
 		title: "Requests to Northflank",
 		text: fmt.Sprintf("Flow runs of %g s, triggered at once, both workers at the same time on work pools of their own. "+
-			"A round ends when all flow runs have completed and no request has come for %g s. The counts of the proxies in front of Northflank and its own agree. "+
-			"Workers poll Prefect every second here, which costs Northflank nothing. Job variables are at their defaults: "+
-			"ours lists the jobs of a project once, when it first uses it, and keeps its one job for the next flow runs; it deletes it, by one more request, when it was not used for ten minutes.", requestsFlow.Seconds(), requestsQuiet.Seconds()),
+			"A round ends when all flow runs have completed and no request has come for %g s. The last rows hold all rounds and the %g minutes after them: "+
+			"ours asks four minutes after the end of a flow run, for all at once, whether their containers have ended too. "+
+			"The counts of the proxies in front of Northflank and its own agree. Workers poll Prefect every second here, which costs Northflank nothing. Job variables are at their defaults: "+
+			"ours lists the jobs of a project once, when it first uses it, and keeps its one job for the next flow runs; it deletes it, by one more request, when it was not used for ten minutes.",
+			requestsFlow.Seconds(), requestsQuiet.Seconds(), requestsAfter.Minutes()),
 		table: spendingTable(p),
 		note:  p.note,
 	}, nil
 }
 
-// northflankMarks is the number of requests that all proxies in front of
-// Northflank have seen.
-func (l *lab) northflankMarks() int {
-	n := l.ours.northflank.mark()
-	if l.original != nil {
-		n += l.original.northflank.mark()
+func (l *lab) spend(ctx context.Context, c *contender, platform *localstack.Northflank) (found spent, err error) {
+	c, err = l.vary(ctx, c, variation{name: "requests", platform: platform, env: map[string]string{"PREFECT_WORKER_QUERY_SECONDS": "1"}})
+	if err != nil {
+		return found, err
 	}
-	return n
-}
-
-func (l *lab) spend(ctx context.Context, c *contender) (rounds []spending, err error) {
 	err = l.withWorker(ctx, c, func(*worker) error {
 		deployment, err := l.deploy(ctx, c, command(requestsFlow))
 		if err != nil {
@@ -114,18 +128,23 @@ func (l *lab) spend(ctx context.Context, c *contender) (rounds []spending, err e
 				return err
 			}
 			l.say("%s: %d requests for %d flow runs", c.name, s.total(), n)
-			rounds = append(rounds, s)
+			found.rounds = append(found.rounds, s)
 		}
+		if err := wait(ctx, requestsAfter); err != nil {
+			return err
+		}
+		found.all = spentSince(c, 0)
 		return nil
 	})
-	return rounds, err
+	return found, err
 }
 
+// spendRound counts the requests for n flow runs.
 func (l *lab) spendRound(ctx context.Context, c *contender, deployment string, n int) (s spending, err error) {
 	mark := c.northflank.mark()
 	ids := make([]string, n)
 	for i := range ids {
-		if ids[i], err = l.schedule(ctx, deployment); err != nil {
+		if ids[i], err = l.schedule(ctx, deployment, nil); err != nil {
 			return s, err
 		}
 	}
@@ -135,27 +154,39 @@ func (l *lab) spendRound(ctx context.Context, c *contender, deployment string, n
 	if err := c.northflank.awaitQuiet(ctx, requestsQuiet); err != nil {
 		return s, err
 	}
+	return spentSince(c, mark), nil
+}
+
+// spentSince counts the contender's requests after a mark.
+func spentSince(c *contender, mark int) (s spending) {
 	requests, _ := c.northflank.since(mark)
 	for _, q := range requests {
 		s[purposeOf(q)]++
 	}
-	return s, nil
+	return s
 }
 
-func spendingTable(p pair[[]spending]) table {
+func spendingTable(p pair[spent]) table {
 	t := table{head: []string{"flow runs", "worker", "job written", "job run started", "looks", "job deleted", "jobs listed", "other", "all", "a flow run", "original : ours"}}
-	for i, n := range requestRounds {
-		t.rows = append(t.rows, spendingRow(n, "ours", p.ours[i], ""))
+	add := func(label string, n int, of func(spent) spending) {
+		ours := of(p.ours)
+		t.rows = append(t.rows, spendingRow(label, "ours", n, ours, ""))
 		if p.original != nil {
-			original := (*p.original)[i]
-			t.rows = append(t.rows, spendingRow(n, "original", original, ratio(float64(original.total()), float64(p.ours[i].total()))))
+			original := of(*p.original)
+			t.rows = append(t.rows, spendingRow(label, "original", n, original, ratio(float64(original.total()), float64(ours.total()))))
 		}
 	}
+	all := 0
+	for i, n := range requestRounds {
+		add(showCount(n), n, func(s spent) spending { return s.rounds[i] })
+		all += n
+	}
+	add(fmt.Sprintf("all %d, and after", all), all, func(s spent) spending { return s.all })
 	return t
 }
 
-func spendingRow(n int, worker string, s spending, proportion string) []string {
-	row := []string{showCount(n), worker}
+func spendingRow(label, worker string, n int, s spending, proportion string) []string {
+	row := []string{label, worker}
 	for _, requests := range s {
 		row = append(row, showCount(requests))
 	}

@@ -36,16 +36,21 @@ func TestPurposeOf(t *testing.T) {
 
 func TestSpendingTable(t *testing.T) {
 	t.Parallel()
-	ours := []spending{{putJob: 1, startRun: 1, listJobs: 1}, {startRun: 5, look: 1}, {startRun: 20, look: 2}}
-	original := []spending{{putJob: 1, startRun: 1, look: 2, deleteJob: 1}, {5, 5, 10, 5, 0, 0}, {20, 20, 40, 20, 0, 0}}
-	got := spendingTable(pair[[]spending]{ours: ours, original: &original}).rows
+	ours := spent{
+		rounds: []spending{{putJob: 1, startRun: 1, listJobs: 1}, {startRun: 5}, {startRun: 20}},
+		all:    spending{putJob: 1, startRun: 26, look: 1, listJobs: 1},
+	}
+	original := spent{rounds: []spending{{1, 1, 2, 1, 0, 0}, {5, 5, 10, 5, 0, 0}, {20, 20, 40, 20, 0, 0}}, all: spending{26, 26, 52, 26, 0, 0}}
+	got := spendingTable(pair[spent]{ours: ours, original: &original}).rows
 	want := [][]string{
 		{"1", "ours", "1", "1", "0", "0", "1", "0", "3", "3.00", ""},
 		{"1", "original", "1", "1", "2", "1", "0", "0", "5", "5.00", "1.7"},
-		{"5", "ours", "0", "5", "1", "0", "0", "0", "6", "1.20", ""},
-		{"5", "original", "5", "5", "10", "5", "0", "0", "25", "5.00", "4.2"},
-		{"20", "ours", "0", "20", "2", "0", "0", "0", "22", "1.10", ""},
-		{"20", "original", "20", "20", "40", "20", "0", "0", "100", "5.00", "4.5"},
+		{"5", "ours", "0", "5", "0", "0", "0", "0", "5", "1.00", ""},
+		{"5", "original", "5", "5", "10", "5", "0", "0", "25", "5.00", "5.0"},
+		{"20", "ours", "0", "20", "0", "0", "0", "0", "20", "1.00", ""},
+		{"20", "original", "20", "20", "40", "20", "0", "0", "100", "5.00", "5.0"},
+		{"all 26, and after", "ours", "1", "26", "1", "0", "1", "0", "29", "1.12", ""},
+		{"all 26, and after", "original", "26", "26", "52", "26", "0", "0", "130", "5.00", "4.5"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("spendingTable (-want +got):\n%s", diff)

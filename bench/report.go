@@ -21,7 +21,7 @@ type section struct {
 	title string
 	text  string // what was measured, and how
 	table table
-	note  string // why the original has no figures; "" when it has
+	note  string // why the original has no figures, or not all; "" when it has
 }
 
 func (r report) markdown() string {
