@@ -49,8 +49,11 @@ func TestCrashTable(t *testing.T) {
 	want := table{
 		head: []string{"crash unnoticed for", "ours", "original"},
 		rows: [][]string{
-			{"median", "2.00 s", "5.00 s"}, {"p95", "3.00 s", "9.00 s"}, {"longest", "3.00 s", "9.00 s"},
-			{"original : ours, median", "2.5", ""}, {"requests to Northflank", "7", "100"},
+			{"median", "2.00 s", "5.00 s"},
+			{"p95", "3.00 s", "9.00 s"},
+			{"longest", "3.00 s", "9.00 s"},
+			{"original : ours, median", "2.5", ""},
+			{"requests to Northflank", "7", "100"},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(table{})); diff != "" {
