@@ -42,26 +42,35 @@ func usualPattern(requests []request) []request {
 	return usual
 }
 
-// bareRate tells how many flow runs a second a client can submit that does
-// nothing but send the pattern's requests, for flow runs on a work pool that no
+// bare is what came of a client that does nothing but send a pattern's requests.
+type bare struct {
+	rate   float64       // flow runs a second
+	server time.Duration // processor time of the Prefect server for a flow run
+}
+
+// sendBare sends the pattern's requests for n flow runs on a work pool that no
 // worker serves.
-func (l *lab) bareRate(ctx context.Context, pattern []request) (float64, error) {
+func (l *lab) sendBare(ctx context.Context, pattern []request, n int) (found bare, err error) {
 	c, err := l.vary(ctx, l.ours, variation{name: "bare"})
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	crowd, err := l.newCrowd(ctx, c)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
-	ids, err := crowd.schedule(ctx, bareRuns)
+	ids, err := crowd.schedule(ctx, n)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	// Prefect's server closes connections that were idle for 5 s: ours close first.
 	client := &http.Client{Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: clients, IdleConnTimeout: time.Second}, Timeout: time.Minute}
+	before, err := usageOf(l.server.PID())
+	if err != nil {
+		return found, err
+	}
 	began := time.Now()
-	err = inParallel(ctx, len(ids), func(ctx context.Context, i int) error {
+	err = inParallel(ctx, n, func(ctx context.Context, i int) error {
 		for _, q := range pattern {
 			if err := send(ctx, client, l.server.URL, q, ids[i]); err != nil {
 				return err
@@ -69,7 +78,13 @@ func (l *lab) bareRate(ctx context.Context, pattern []request) (float64, error) 
 		}
 		return nil
 	})
-	return bareRuns / time.Since(began).Seconds(), err
+	if err != nil {
+		return found, err
+	}
+	found.rate = float64(n) / time.Since(began).Seconds()
+	after, err := usageOf(l.server.PID())
+	found.server = (after.cpu - before.cpu) / time.Duration(n)
+	return found, err
 }
 
 // send sends a pattern's request for a flow run.

@@ -37,9 +37,9 @@ const (
 type measurement struct {
 	name string // for -only
 	run  func(context.Context, *lab) (section, error)
-	// beside: made at the same time as the one before. Both mostly wait, and
-	// their figures are of seconds or are counts.
-	beside bool
+	// aside: the next ones do not wait for its end. It mostly waits itself, and
+	// counts.
+	aside bool
 }
 
 // measurements returns all of them in the order of the report.
@@ -50,8 +50,8 @@ func measurements() []measurement {
 		{name: "live", run: measureLive},
 		{name: "dispatch", run: measureDispatch},
 		{name: "burst", run: measureBurst},
+		{name: "requests", run: measureRequests, aside: true},
 		{name: "crash", run: measureCrash},
-		{name: "requests", run: measureRequests, beside: true},
 		{name: "hour", run: measureHour},
 	}
 }
@@ -129,16 +129,18 @@ func run(ctx context.Context, chosen []measurement, sqlite, write bool) error {
 	errs := make([]error, len(chosen))
 	var group sync.WaitGroup
 	for i, m := range chosen {
-		if !m.beside {
-			group.Wait()
-		}
-		group.Go(func() {
+		measure := func() {
 			l.say("measuring: %s", m.name)
 			if r.sections[i], errs[i] = m.run(ctx, l); errs[i] != nil {
 				errs[i] = fmt.Errorf("measure %s: %w", m.name, errs[i])
 				l.say("%v", errs[i])
 			}
-		})
+		}
+		if m.aside {
+			group.Go(measure)
+		} else {
+			measure()
+		}
 	}
 	group.Wait()
 	if err := errors.Join(append(errs, err, l.close())...); err != nil {

@@ -24,11 +24,6 @@ type burst struct {
 
 func (b burst) rate() float64 { return burstSize / b.took.Seconds() }
 
-// share shows a processor time as a share of one core's.
-func (b burst) share(of func(burst) time.Duration) string {
-	return fmt.Sprintf("%.0f%% of a core", 100*of(b).Seconds()/b.took.Seconds())
-}
-
 // measureBurst tells how fast many flow runs are submitted, and whether it is the
 // Prefect server that bounds it.
 func measureBurst(ctx context.Context, l *lab) (section, error) {
@@ -36,37 +31,39 @@ func measureBurst(ctx context.Context, l *lab) (section, error) {
 	if err != nil {
 		return section{}, err
 	}
-	bare, err := l.bareRate(ctx, p.ours.pattern)
-	if err != nil {
-		return section{}, err
-	}
-	t := comparison(
-		figure(p, "first poll to last start", showDuration, func(b burst) time.Duration { return b.took }),
-		rateRow(p),
-		words(p, "requests to Prefect for a flow run", func(b burst) string { return fmt.Sprintf("%.1f", float64(b.requests)/burstSize) }),
-		words(p, "processor time of the Prefect server", func(b burst) string { return b.share(func(b burst) time.Duration { return b.server }) }),
-		words(p, "processor time of the worker", func(b burst) string { return b.share(func(b burst) time.Duration { return b.worker }) }),
-		words(p, "processor time of the whole machine", func(b burst) string { return b.share(func(b burst) time.Duration { return b.machine }) }),
-		[]string{"the bare client", fmt.Sprintf("%.1f a second", bare), "", ""},
-	)
+	alone, err := l.sendBare(ctx, p.ours.pattern, bareRuns)
 	return section{
 		title: fmt.Sprintf("A burst of %d flow runs", burstSize),
 		text: fmt.Sprintf("%d flow runs that are due wait when the worker starts, as after an outage; from its first poll to the arrival at Northflank of the request that starts the last job run. "+
 			"Northflank's limit of requests is off, and the containers only sleep. "+
-			"The bare client is a program that does nothing but send to Prefect, for %d flow runs and %d at a time, the %d requests that ours sends for each: what the Prefect server can take, with the machine to itself.",
-			burstSize, bareRuns, clients, len(p.ours.pattern)),
-		table: t,
+			"The bare client shows what the Prefect server can take: a program that does nothing but send it the %d requests that ours sends for each flow run, for %d flow runs, %d at a time, with the machine to itself.",
+			burstSize, len(p.ours.pattern), bareRuns, clients),
+		table: burstTable(p, alone),
 		note:  p.note,
-	}, nil
+	}, err
 }
 
-// rateRow compares rates, where more is better.
-func rateRow(p pair[burst]) []string {
-	row := words(p, "flow runs a second", func(b burst) string { return fmt.Sprintf("%.1f", b.rate()) })
-	if p.original != nil {
-		row[3] = ratio(p.original.rate(), p.ours.rate())
+func burstTable(p pair[burst], alone bare) table {
+	rate := func(r float64) string { return fmt.Sprintf("%.1f", r) }
+	share := func(of func(burst) time.Duration) func(burst) string {
+		return func(b burst) string { return fmt.Sprintf("%.0f%%", 100*of(b).Seconds()/b.took.Seconds()) }
 	}
-	return row
+	server := func(b burst) time.Duration { return b.server }
+	t := comparison(
+		figure(p, "first poll to last start", showDuration, func(b burst) time.Duration { return b.took }),
+		figure(p, "flow runs a second", rate, burst.rate),
+		figure(p, "requests to Prefect for a flow run", rate, func(b burst) float64 { return float64(b.requests) / burstSize }),
+		figure(p, "processor time of the Prefect server for a flow run", showDuration, func(b burst) time.Duration { return b.server / burstSize }),
+		words(p, "share of a core that the Prefect server used", share(server)),
+		words(p, "that the worker used", share(func(b burst) time.Duration { return b.worker })),
+		words(p, "that all on the machine used", share(func(b burst) time.Duration { return b.machine })),
+	)
+	t.head = append(t.head, "bare client")
+	cells := []string{"", rate(alone.rate), rate(float64(len(p.ours.pattern))), showDuration(alone.server), fmt.Sprintf("%.0f%%", 100*alone.rate*alone.server.Seconds()), "", ""}
+	for i := range t.rows {
+		t.rows[i] = append(t.rows[i], cells[i])
+	}
+	return t
 }
 
 func (l *lab) burst(ctx context.Context, c *contender) (b burst, err error) {

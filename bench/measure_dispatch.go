@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	dispatches     = 100 // of ours alone
-	dispatchesEach = 50  // of two workers at the same time
-	dispatchWindow = 100 * time.Second
+	dispatches     = 80 // of ours alone
+	dispatchesEach = 40 // of two workers at the same time
+	dispatchWindow = 80 * time.Second
 	dispatchFlow   = time.Second     // how long each flow run lasts
 	dispatchSettle = 3 * time.Second // from the worker's first poll on: it connects to what it listens to
 )

@@ -17,7 +17,7 @@ const (
 	requestsQuiet = 20 * time.Second
 	// requestsAfter is how long is waited after the last round: ours looks whether
 	// containers have ended four minutes after their flow runs did.
-	requestsAfter = 5 * time.Minute
+	requestsAfter = 270 * time.Second
 )
 
 // requestRounds are the numbers of flow runs that are triggered at once.
@@ -102,11 +102,11 @@ func measureRequests(ctx context.Context, l *lab) (section, error) {
 	return section{
 		title: "Requests to Northflank",
 		text: fmt.Sprintf("Flow runs of %g s, triggered at once, both workers at the same time on work pools of their own. "+
-			"A round ends when all flow runs have completed and no request has come for %g s. The last rows hold all rounds and the %g minutes after them: "+
+			"A round ends when all flow runs have completed and no request has come for %g s. The last rows hold all rounds and the %g s after them: "+
 			"ours asks four minutes after the end of a flow run, for all at once, whether their containers have ended too. "+
 			"The counts of the proxies in front of Northflank and its own agree. Workers poll Prefect every second here, which costs Northflank nothing. Job variables are at their defaults: "+
 			"ours lists the jobs of a project once, when it first uses it, and keeps its one job for the next flow runs; it deletes it, by one more request, when it was not used for ten minutes.",
-			requestsFlow.Seconds(), requestsQuiet.Seconds(), requestsAfter.Minutes()),
+			requestsFlow.Seconds(), requestsQuiet.Seconds(), requestsAfter.Seconds()),
 		table: spendingTable(p),
 		note:  p.note,
 	}, nil
