@@ -102,6 +102,12 @@ func (c *Client) workerChannel(ctx context.Context, o ChannelOptions) (setUp boo
 		return false, err
 	}
 	cancel()
+	if c.settings.IsCloud() {
+		c.identity.setWorkerID(ready.WorkerID)
+	}
+	if o.Metadata != nil {
+		c.identity.noteTold()
+	}
 	s.sequence, s.seconds = ready.Initial.Sequence, ready.HeartbeatSeconds
 	told := ChannelReady{
 		Beat: sent, WorkerID: ready.WorkerID, Heartbeat: time.Duration(s.seconds) * time.Second, Pool: ready.Initial.Pool,

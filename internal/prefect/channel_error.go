@@ -34,6 +34,9 @@ type ChannelError struct {
 	// change its mind. Prefect's own worker then stays with REST for good; some
 	// minutes later the server may be another, and the pool be there.
 	Refused bool
+	// NoChannel: the upgrade was refused, so no Prefect with worker channels was
+	// reached: an older server, or a proxy that passes no websockets on.
+	NoChannel bool
 
 	cause error
 }
@@ -62,9 +65,10 @@ func channelEnd(ctx context.Context, err error, setUp bool) *ChannelError {
 	case !setUp && errors.Is(err, context.DeadlineExceeded):
 		e.Reason = ChannelSetupTimeout
 	case errors.Is(err, errNoUpgrade):
-		e.Reason, e.Refused = ChannelUnavailable, true
+		e.Reason, e.Refused, e.NoChannel = ChannelUnavailable, true, true
 	case details != nil && details.Status != 0:
 		e.Reason, e.Refused = upgradeRefused(details)
+		e.NoChannel = e.Refused
 	default:
 		e.Reason = ChannelConnectionLost
 	}

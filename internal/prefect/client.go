@@ -38,6 +38,7 @@ type Client struct {
 	settings *Settings
 	logger   *slog.Logger
 	chain    stage
+	identity *identity
 
 	// For the event stream, which is no exchange of the chain.
 	http         *http.Client
@@ -60,7 +61,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 		}
 	}
 	headers := fixedHeaders(s, o.WorkerName, o.Version, o.Logger)
-	wire := headersStage(sendStage(httpClient, s.APIURL, s.RequestTimeout), headers)
+	client := &Client{
+		settings: s, logger: o.Logger, identity: newIdentity(o.Version),
+		http: httpClient, socketHeader: socketHeaders(headers), observe: o.Observe,
+	}
+	wire := headersStage(sendStage(httpClient, s.APIURL, s.RequestTimeout), headers, client.WorkerID)
 	if s.CSRFEnabled && !s.IsCloud() {
 		wire = newCSRFStage(wire, observeStage(wire, o.Logger, o.Observe)).do
 	}
@@ -69,10 +74,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 		maxRetries: s.MaxRetries, jitter: s.RetryJitter, extraCodes: s.RetryExtraCodes,
 		logger: o.Logger, maintenance: o.Maintenance,
 	}
-	return &Client{
-		settings: s, logger: o.Logger, chain: observeStage(retry.do, o.Logger, o.Observe),
-		http: httpClient, socketHeader: socketHeaders(headers), observe: o.Observe,
-	}, nil
+	client.chain = observeStage(retry.do, o.Logger, o.Observe)
+	return client, nil
 }
 
 // request is what a method sends: path arguments in the template's order, query
@@ -86,15 +89,7 @@ type request struct {
 // call sends a request along route and decodes the answer into out, unless that
 // is nil. Numbers inside untyped values become json.Number, which keeps them exact.
 func (c *Client) call(ctx context.Context, id routeID, r request, out any) error {
-	ex := &exchange{route: routeTable[id], path: routeTable[id].fill(r.args...), query: r.query}
-	if r.body != nil {
-		body, err := encode(r.body)
-		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
-		}
-		ex.body = body
-	}
-	rep, err := c.chain(ctx, ex)
+	ex, rep, err := c.send(ctx, id, r)
 	if err != nil || out == nil {
 		return err
 	}
@@ -102,6 +97,20 @@ func (c *Client) call(ctx context.Context, id routeID, r request, out any) error
 		return c.unreadable(ex, rep, err)
 	}
 	return nil
+}
+
+// send sends a request along route.
+func (c *Client) send(ctx context.Context, id routeID, r request) (*exchange, *reply, error) {
+	ex := &exchange{route: routeTable[id], path: routeTable[id].fill(r.args...), query: r.query}
+	if r.body != nil {
+		body, err := encode(r.body)
+		if err != nil {
+			return nil, nil, fmt.Errorf("encode request: %w", err)
+		}
+		ex.body = body
+	}
+	rep, err := c.chain(ctx, ex)
+	return ex, rep, err
 }
 
 // unreadable is a success whose body is not what it should be: most often a web

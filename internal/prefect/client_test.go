@@ -78,6 +78,22 @@ func TestRequests(t *testing.T) {
 			want: "<nil>",
 		},
 		{
+			name: "RenewLease",
+			call: func(ctx context.Context, c *Client) (result, error) {
+				return nil, c.RenewLease(ctx, "l", 5*time.Minute)
+			},
+			step: step{method: "POST", target: "/v2/concurrency_limits/leases/l/renew", body: `{"lease_duration":300}`, status: 204},
+			want: "<nil>",
+		},
+		{
+			name: "RenewLease for less than the server allows",
+			call: func(ctx context.Context, c *Client) (result, error) {
+				return nil, c.RenewLease(ctx, "l", time.Second)
+			},
+			step: step{method: "POST", target: "/v2/concurrency_limits/leases/l/renew", body: `{"lease_duration":60}`, status: 204},
+			want: "<nil>",
+		},
+		{
 			name: "WorkQueues",
 			call: func(ctx context.Context, c *Client) (result, error) { return c.WorkQueues(ctx, "p", []string{"q"}) },
 			step: step{method: "POST", target: "/work_pools/p/queues/filter", body: `{"work_queues":{"name":{"any_":["q"]}},"limit":200,"offset":0}`, status: 200, answer: `[{"id":"1","name":"q","is_paused":true,"concurrency_limit":null,"priority":1}]`},

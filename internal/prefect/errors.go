@@ -16,6 +16,7 @@ var (
 	ErrForbidden    = errors.New("prefect: forbidden")
 	ErrNotFound     = errors.New("prefect: not found")
 	ErrConflict     = errors.New("prefect: conflict")
+	ErrGone         = errors.New("prefect: gone")
 	ErrInvalid      = errors.New("prefect: request refused as invalid")
 	// ErrUnavailable: nobody decided anything. No answer, or 408, 429, 5xx.
 	ErrUnavailable = errors.New("prefect: not available")
@@ -73,6 +74,8 @@ func (e *Error) Is(target error) bool {
 		return e.Status == http.StatusNotFound && !e.foreign
 	case ErrConflict:
 		return e.Status == http.StatusConflict && !e.foreign
+	case ErrGone:
+		return e.Status == http.StatusGone && !e.foreign
 	case ErrInvalid:
 		return (e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusBadRequest) && !e.foreign
 	case ErrUnavailable:

@@ -87,6 +87,12 @@ type Deployment struct {
 	WorkQueueName string         `json:"work_queue_name"`
 	Updated       time.Time      `json:"updated,omitzero"`
 	UpdatedText   string         `json:"-"` // Updated as Python's isoformat prints it
+
+	ConcurrencyOptions struct {
+		// GracePeriodSeconds is how long a flow run that is Pending keeps its
+		// concurrency slot; 0: the server's own setting.
+		GracePeriodSeconds int `json:"grace_period_seconds"`
+	} `json:"concurrency_options"` // null without any
 }
 
 // Flow is the part of Prefect's flow that a worker reads.
@@ -145,6 +151,7 @@ type Log struct {
 	Message   string    `json:"message"`
 	Timestamp time.Time `json:"timestamp"`
 	FlowRunID string    `json:"flow_run_id"`
+	WorkerID  string    `json:"worker_id,omitempty"` // filled in by SendLogs, for Prefect Cloud alone: a server refuses it
 }
 
 // Event is one event for POST /events.

@@ -52,6 +52,7 @@ const (
 	routeUpdateBlockType
 	routeCreateBlockSchema
 	routeVariable
+	routeRenewLease
 	routeCount
 )
 
@@ -93,6 +94,7 @@ var routeTable = [routeCount]Route{
 	routeUpdateBlockType:     {http.MethodPatch, "/block_types/{id}"},
 	routeCreateBlockSchema:   {http.MethodPost, "/block_schemas/"},
 	routeVariable:            {http.MethodGet, "/variables/name/{name}"},
+	routeRenewLease:          {http.MethodPost, "/v2/concurrency_limits/leases/{lease_id}/renew"},
 }
 
 // Routes lists every operation that this package uses, to be looked up in a

@@ -22,13 +22,16 @@ const (
 )
 
 // headersStage sets the headers of each attempt: fixed ones, content type, and
-// what the CSRF stage put into the exchange.
-func headersStage(next stage, fixed http.Header) stage {
+// what the CSRF stage put into the exchange, and the worker's id once it is known.
+func headersStage(next stage, fixed http.Header, workerID func() string) stage {
 	return func(ctx context.Context, ex *exchange) (*reply, error) {
 		csrf := ex.header
 		ex.header = fixed.Clone()
 		if ex.body != nil {
 			ex.header.Set("Content-Type", "application/json")
+		}
+		if id := workerID(); id != "" {
+			ex.header.Set("X-Prefect-Worker-Id", id)
 		}
 		maps.Copy(ex.header, csrf)
 		defer func() { ex.header = csrf }()

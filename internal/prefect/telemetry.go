@@ -66,6 +66,7 @@ func (c *Client) logBatches(logs []Log) ([][]json.RawMessage, error) {
 	var batches [][]json.RawMessage
 	size := 0 // of the last batch
 	for _, line := range logs {
+		line.WorkerID = c.WorkerID()
 		record, err := encodeLog(line, maxRecord)
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package prefect
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -88,11 +89,33 @@ func (c *Client) ScheduledFlowRuns(ctx context.Context, pool string, queues []st
 }
 
 // Heartbeat tells Prefect that the worker lives. Interval is in seconds; after
-// three of them without a heartbeat Prefect lists the worker as OFFLINE.
+// three of them without a heartbeat Prefect lists the worker as OFFLINE. Prefect
+// Cloud is also told the worker's metadata, once, and asked for its id.
 func (c *Client) Heartbeat(ctx context.Context, pool, worker string, interval int) error {
 	body := map[string]any{"name": worker, "heartbeat_interval_seconds": interval}
-	if err := c.call(ctx, routeHeartbeat, request{args: []string{pool}, body: body}, nil); err != nil {
+	var metadata json.RawMessage
+	if c.settings.IsCloud() {
+		if c.WorkerID() == "" {
+			body["return_id"] = true
+		}
+		if metadata = c.WorkerMetadata(); metadata != nil {
+			body["metadata"] = metadata
+		}
+	}
+	r := request{args: []string{pool}, body: body}
+	_, rep, err := c.send(ctx, routeHeartbeat, r)
+	if errors.Is(err, ErrInvalid) && body["return_id"] != nil {
+		delete(body, "return_id") // as the stock worker does
+		_, rep, err = c.send(ctx, routeHeartbeat, r)
+	}
+	if err != nil {
 		return fmt.Errorf("send heartbeat of worker %q: %w", worker, err)
+	}
+	if metadata != nil {
+		c.identity.noteTold()
+	}
+	if body["return_id"] != nil {
+		c.identity.setWorkerID(string(rep.body))
 	}
 	return nil
 }

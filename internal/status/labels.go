@@ -12,7 +12,7 @@ func labelHelp() map[string]string {
 		"effect":     "`look`: the notification led to an earlier look; `nothing`: it told nothing new",
 		"go_version": "of the compiler",
 		"kind":       "`asked`: somebody waits for the answer; `silent`: a sign of trouble; `round`: one look for all flow runs of a job",
-		"loop":       "`sync`, `poll`, `observe`, `sweep`, `reconcile`, `janitor`, `flow run logs`, `events`, `output`",
+		"loop":       "`sync`, `poll`, `observe`, `sweep`, `reconcile`, `janitor`, `flow run logs`, `events`, `output`, `leases`",
 		"method":     "of HTTP",
 		"of":         "`poll`, `heartbeat`, `observation` (the pool's flow runs were read), `sweep` (a job was looked at)",
 		"phase":      "`claimed`, `taking over`, `starting` (its job run is not known yet), `booting` (the flow has not begun), `running`, `cancelling`, `stopping` (its container was told to), `concluding` (its container ended without a word), `settling` (it ended, its container is waited for), `unknown`",

@@ -38,6 +38,7 @@ type DeploymentSpec struct {
 	// collision strategy of that name instead of waiting in line.
 	ConcurrencyLimit int
 	CancelNew        bool
+	GracePeriod      time.Duration // for which a Pending flow run keeps its slot; 0 is the server's own
 }
 
 // AddDeployment makes a deployment, and its flow if need be, and returns its id.
@@ -134,6 +135,16 @@ func (d *deployment) json() []byte {
 		"id": d.id, "created": d.created, "updated": d.updated, "name": d.Name, "flow_id": d.flow.id,
 		"tags": append([]string{}, d.Tags...), "job_variables": merge(d.JobVariables, nil), "parameters": merge(d.Parameters, nil),
 		"work_pool_name": nil, "work_queue_name": d.Queue, "work_queue_id": nil, "paused": false, "version": nil, "status": "READY",
+	}
+	if d.ConcurrencyLimit != 0 {
+		options := map[string]any{"collision_strategy": "ENQUEUE", "grace_period_seconds": nil}
+		if d.CancelNew {
+			options["collision_strategy"] = "CANCEL_NEW"
+		}
+		if d.GracePeriod != 0 {
+			options["grace_period_seconds"] = int(d.GracePeriod.Seconds())
+		}
+		m["concurrency_options"] = options
 	}
 	if d.queue != nil {
 		m["work_pool_name"], m["work_queue_id"] = d.queue.pool.name, d.queue.id

@@ -32,6 +32,7 @@ type flowRun struct {
 	created, updated         time.Time
 	expectedStart, nextStart time.Time
 	startTime, endTime       time.Time
+	leaseEnds                time.Time // of its concurrency slot, while it is Pending
 
 	encoded []byte // of appendFlowRun; nil after a change
 }

@@ -32,8 +32,7 @@ const pageLimit = 200
 // worker channel (see channel.go). While one of them is open, time passes for all.
 //
 // It does not imitate: other websockets, authentication, JSON schemas of job
-// variables and parameters, leases of concurrency slots, schedules, task runs,
-// subflows.
+// variables and parameters, schedules, task runs, subflows.
 //
 // It is safe for concurrent use. Ids are numbered, so that a history is the same
 // in each replay.
@@ -166,6 +165,12 @@ func (p *Prefect) createLogs(c *call) {
 	}
 	if !c.decode(&body) {
 		return
+	}
+	for _, l := range body {
+		if l.WorkerID != "" {
+			c.invalid("worker_id", "Extra inputs are not permitted")
+			return
+		}
 	}
 	for _, l := range body {
 		p.logs = append(p.logs, l.Log)

@@ -59,6 +59,7 @@ func buildRoutes() []route {
 		{"PATCH", "/block_types/{id}", (*Prefect).updateBlockType},
 		{"POST", "/block_schemas/", (*Prefect).createBlockSchema},
 		{"GET", "/variables/name/{name}", (*Prefect).readVariable},
+		{"POST", "/v2/concurrency_limits/leases/{lease_id}/renew", (*Prefect).renewLease},
 	}
 	built := make([]route, len(table))
 	for i, t := range table {

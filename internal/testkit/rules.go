@@ -85,6 +85,7 @@ var (
 		enforceCancellingToCancelled,
 		bypassCancellingWithoutInfrastructure,
 		preventPendingTransitions,
+		validateLease,
 		secureConcurrencySlot,
 		onlyScheduledBecomesLate,
 		handlePausing,
@@ -235,7 +236,7 @@ func preventPendingTransitions(_ *Prefect, r *flowRun, proposed *State) *verdict
 
 // secureConcurrencySlot: SecureFlowConcurrencySlots.
 func secureConcurrencySlot(p *Prefect, r *flowRun, proposed *State) *verdict {
-	if proposed.Type != prefect.StatePending || r.deploymentID == "" || holdsSlot(r.state.Type) {
+	if proposed.Type != prefect.StatePending || r.deploymentID == "" || hasSlot(r.state.Type) {
 		return nil
 	}
 	d, ok := p.deployments[r.deploymentID]
@@ -245,16 +246,9 @@ func secureConcurrencySlot(p *Prefect, r *flowRun, proposed *State) *verdict {
 	if d.ConcurrencyLimit == 0 {
 		return nil
 	}
-	active := 0
-	for _, other := range p.order {
-		if other.deploymentID == d.id && holdsSlot(other.state.Type) {
-			active++
-		}
-	}
 	const reason = "Deployment concurrency limit reached."
 	switch {
-	case active < d.ConcurrencyLimit:
-		proposed.LeaseID = p.newID()
+	case p.takeSlot(r, d, proposed):
 		return nil
 	case d.CancelNew:
 		return divert(State{Type: prefect.StateCancelled, Name: "Cancelled", Message: reason}, reason)
@@ -262,7 +256,8 @@ func secureConcurrencySlot(p *Prefect, r *flowRun, proposed *State) *verdict {
 	return divert(State{Type: prefect.StateScheduled, Name: awaitingSlot, ScheduledTime: now().Add(slotWait)}, reason)
 }
 
-func holdsSlot(t prefect.StateType) bool {
+// hasSlot: the slot was taken before.
+func hasSlot(t prefect.StateType) bool {
 	return t == prefect.StatePending || t == prefect.StateRunning || t == prefect.StateCancelling
 }
 

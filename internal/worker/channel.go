@@ -21,6 +21,9 @@ const (
 	cleanupLook    = time.Second
 )
 
+// channelSubject is what is said about a channel that Prefect does not want.
+const channelSubject = "opening Prefect's worker channel: meanwhile heartbeats go by REST"
+
 // channel keeps Prefect's worker channel open. While it is up it carries the
 // heartbeats and tells what changes of the pool, which the sync loop otherwise
 // does by REST; and Prefect hands over what flow runs left that did not end their
@@ -74,6 +77,7 @@ func (c *channel) run(ctx context.Context) error {
 		wait := backoff(failures, channelRetryFirst, channelRetryLast)
 		if end, ok := errors.AsType[*prefect.ChannelError](err); ok && end.Refused {
 			wait = jittered(channelRefused)
+			c.tellRefused(ctx, end)
 		}
 		w.log.DebugContext(ctx, "worker channel ended: heartbeats go by REST", "err", err, "wait", wait)
 		if !sleep(ctx, wait) {
@@ -82,14 +86,25 @@ func (c *channel) run(ctx context.Context) error {
 	}
 }
 
+// tellRefused tells of a refusal that somebody can do something about: Prefect has
+// a channel, but not for this worker. A pool that is missing was told of already;
+// proxies that pass no websockets on are, by the event stream.
+func (c *channel) tellRefused(ctx context.Context, end *prefect.ChannelError) {
+	if !end.NoChannel && c.w.currentPool().ID != "" {
+		c.w.said.trouble(ctx, c.w.log, channelSubject, end)
+	}
+}
+
 func (c *channel) options(ctx context.Context) prefect.ChannelOptions {
 	w := c.w
 	return prefect.ChannelOptions{
 		Pool: w.Pool, ConsumerID: c.id, WorkerName: w.Name, WorkerType: Type, Heartbeat: max(w.Heartbeat.Truncate(time.Second), time.Second),
 		WorkQueues: w.Queues, CreatePool: w.CreatePool, BaseJobTemplate: w.template(),
+		Metadata: w.Prefect.WorkerMetadata(),
 		Ready: func(r prefect.ChannelReady) {
 			c.setUp(true)
 			w.Stats.Channels.Add(1)
+			w.said.over(ctx, w.log, channelSubject)
 			w.beatAt(r.Beat)
 			w.takePool(ctx, r.Pool)
 			w.log.DebugContext(ctx, "worker channel is up")

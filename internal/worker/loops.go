@@ -17,10 +17,11 @@ const (
 	loopFlowLogs
 	loopEvents
 	loopOutput
+	loopLeases
 	loops // how many there are
 )
 
-var loopNames = [loops]string{"sync", "poll", "observe", "sweep", "reconcile", "janitor", "flow run logs", "events", "output"}
+var loopNames = [loops]string{"sync", "poll", "observe", "sweep", "reconcile", "janitor", "flow run logs", "events", "output", "leases"}
 
 // stallAfter is how long a loop may take to come round. The longest that one
 // rightly takes: a request that Prefect leaves unanswered, in all its attempts

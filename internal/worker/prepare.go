@@ -178,7 +178,7 @@ func (p *Preparer) input(pool prefect.WorkPool, fr prefect.FlowRun, out *Prepare
 	in := jobspec.Input{
 		Values: out.Values.Values, Origins: origins,
 		Unknown: out.Values.Unknown, Unused: out.Values.Unused, Secrets: slices.Concat(slices.DeleteFunc(slices.Clone(out.Values.Secrets), isPlainAddress), p.Secrets),
-		PoolName: pool.Name, PoolID: pool.ID, WorkerName: p.WorkerName,
+		PoolName: pool.Name, PoolID: pool.ID, WorkerName: p.WorkerName, WorkerID: p.Prefect.WorkerID(),
 		FlowRun: jobspec.Named{ID: fr.ID, Name: fr.Name}, Flow: jobspec.Named{ID: out.Flow.ID, Name: out.Flow.Name},
 		SettingsEnv: p.SettingsEnv, Account: p.Account,
 	}

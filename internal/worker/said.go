@@ -42,7 +42,7 @@ func causeOf(subject string, err error) TroubleCause {
 	switch {
 	case subject == subjectPool:
 		return CausePoolMissing
-	case subject == feedSubject:
+	case subject == feedSubject, subject == channelSubject:
 		return CauseOther // all works without it
 	case errors.Is(err, prefect.ErrUnauthorized), errors.Is(err, prefect.ErrForbidden):
 		return CausePrefectRefuses

@@ -75,6 +75,8 @@ type plan struct {
 	startRetries      int
 	rateLimit         int // requests an hour; -1: none
 	linger            time.Duration
+	concurrency       int           // of the deployment; 0: no limit
+	grace             time.Duration // of its slots
 	sources
 }
 
@@ -449,7 +451,7 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 
 // schedule makes the flow runs.
 func (s *simulation) schedule() {
-	s.deployID = s.prefect.AddDeployment(testkit.DeploymentSpec{Name: "d", Pool: simPool, JobVariables: map[string]any{
+	s.deployID = s.prefect.AddDeployment(testkit.DeploymentSpec{Name: "d", Pool: simPool, ConcurrencyLimit: s.plan.concurrency, GracePeriod: s.plan.grace, JobVariables: map[string]any{
 		"project_id": emulator.DefaultProject, "job_scope": s.plan.scope, "start_retries": s.plan.startRetries, "linger_timeout_seconds": s.plan.linger.Seconds(),
 		"settings_active_deadline_seconds": 4 * 60 * 60, // no history is that long
 	}})

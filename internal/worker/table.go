@@ -44,6 +44,7 @@ type tracked struct {
 	heartbeat time.Duration // between two signs of life of the flow; 0: it gives none
 	heard     time.Time     // when Prefect's event stream told of the flow last; zero: never
 	submitted string        // id of the event that told of the submission
+	lease     lease         // of its deployment's concurrency slot
 
 	since   time.Time // when it was claimed, or adopted
 	closing closing   // how it was, or is to be, ended by us
@@ -77,6 +78,7 @@ func (t *tracked) setState(state prefect.State, now time.Time) {
 	if state.Type == prefect.StateRunning {
 		t.view.began = true
 	}
+	t.lease.note(state, now)
 	t.noteOver(now)
 }
 

@@ -188,7 +188,7 @@ func (w *Worker) Run(ctx context.Context) error {
 //	sweep -> update the table                         Northflank's side
 //	reconcile: decide(table) -> act                   what is to be done
 //	feed (Prefect's events)      -> wakes the above, tells states and signs of life
-//	sync, janitor, flow logs, events, streams         around it
+//	sync, janitor, leases, flow logs, events, streams  around it
 func (w *Worker) runLoops(ctx, work context.Context) error {
 	var submissions sync.WaitGroup
 	for l := range loops {
@@ -196,7 +196,7 @@ func (w *Worker) runLoops(ctx, work context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run, w.feed.run, w.channel.run,
+		w.syncLoop, w.observeLoop, w.sweepLoop, w.janitorLoop, w.flowLogs.run, w.events.run, w.streams.run, w.feed.run, w.channel.run, w.leaseLoop,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}
