@@ -298,6 +298,8 @@ func compareFakePrefectAnswers(t *testing.T, apiURL string) {
 		{"POST", "/logs/", []object{{"name": "n", "level": 20, "message": "m", "timestamp": soon, "worker_id": none}}, ""},
 		{"POST", "/events", []object{event}, ""},
 		{"POST", "/events", []object{{"id": none}}, ""},
+		{"POST", "/v2/concurrency_limits/leases/{none}/renew", object{"lease_duration": 300}, ""},
+		{"POST", "/v2/concurrency_limits/leases/{none}/renew", object{"lease_duration": 59}, ""},
 		{"GET", "/variables/name/none", nil, ""},
 		{"GET", "/block_documents/{none}?include_secrets=true", nil, ""},
 		{"GET", "/block_types/slug/none/block_documents/name/none?include_secrets=true", nil, ""},
