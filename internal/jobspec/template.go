@@ -1,9 +1,16 @@
 package jobspec
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+	"sync"
+)
 
 // BaseJobTemplate returns the base job template of a new work pool, compact.
-func BaseJobTemplate() json.RawMessage { return mustEncode(baseJobTemplate()) }
+func BaseJobTemplate() json.RawMessage { return slices.Clone(encodedTemplate()) }
+
+// encodedTemplate is encoded once: every connection of a worker's channel sends it.
+var encodedTemplate = sync.OnceValue(func() json.RawMessage { return mustEncode(baseJobTemplate()) })
 
 func baseJobTemplate() object {
 	var configuration, properties object

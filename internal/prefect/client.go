@@ -20,6 +20,9 @@ import (
 // a larger limit is refused with 422.
 const pageSize = 200
 
+// MaxScheduled is the most scheduled flow runs that Prefect gives at once.
+const MaxScheduled = pageSize
+
 // ClientOptions configures a [Client].
 type ClientOptions struct {
 	Settings   *Settings

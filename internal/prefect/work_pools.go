@@ -69,7 +69,7 @@ func (c *Client) WorkQueues(ctx context.Context, pool string, names []string) ([
 // ScheduledFlowRuns asks for flow runs that are due before a time, from all
 // queues or those named. It claims nothing: the same flow runs are given to every
 // worker until one has them accepted as Pending. State is nil in each. Limit is
-// at most 200; 0 is the server's own.
+// at most [MaxScheduled]; 0 is the server's own.
 func (c *Client) ScheduledFlowRuns(ctx context.Context, pool string, queues []string, before time.Time, limit int) ([]FlowRun, error) {
 	body := map[string]any{"work_queue_names": append([]string{}, queues...), "scheduled_before": before.UTC()}
 	if limit > 0 {

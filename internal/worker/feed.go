@@ -144,7 +144,7 @@ func (w *Worker) heard(e prefect.StreamedEvent) {
 	if t, ok := w.table.rows[id]; ok {
 		known = true
 		t.heard = now
-		if isState && state.ID != t.flowRun.StateID {
+		if isState && t.isNews(state) {
 			if e.Follows == t.flowRun.StateID && !t.busy {
 				t.tell(state, now)
 			} else {
@@ -157,6 +157,15 @@ func (w *Worker) heard(e prefect.StreamedEvent) {
 		w.table.wake()
 		signal(w.sweepNow) // what is looked for may have changed
 	}
+}
+
+// isNews reports whether a state that an event told is not known already, or
+// about to be: while a flow run is submitted, its Pending states are those that
+// the submission proposes and hears the answer of. Times of states are the
+// server's.
+func (t *tracked) isNews(state prefect.State) bool {
+	return state.ID != t.flowRun.StateID && !state.Timestamp.Before(t.view.stateSince) &&
+		!(t.busy && state.Type == prefect.StatePending)
 }
 
 // tell records a state that an event told, without counting it as read.

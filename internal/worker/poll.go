@@ -13,6 +13,11 @@ import (
 // minPoll is the least time between two polls, whoever asks.
 const minPoll = 100 * time.Millisecond
 
+// pollBatch is how many flow runs a poll asks for while all that it tells of can
+// be submitted: about what is, before the answer is too old to act on. Asking
+// for more makes a Prefect server work for nothing in a burst.
+const pollBatch = 4 * submissionsAtOnce
+
 // pollLoop asks for scheduled flow runs at the query interval, and at once when
 // an event tells of one or others can start now. A failing Prefect only slows it
 // down.
@@ -38,7 +43,7 @@ func (w *Worker) pollLoop(ctx, work context.Context, submissions *sync.WaitGroup
 			return nil
 		case <-time.After(wait):
 		case <-w.polled:
-			if !sleep(ctx, minPoll) {
+			if !sleep(ctx, time.Until(w.polledLast().Add(minPoll))) {
 				return nil
 			}
 		}
@@ -69,7 +74,11 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 	w.lastPoll = time.Now()
 	polledAt := w.lastPoll
 	w.mu.Unlock()
-	flowRuns, err := w.Prefect.ScheduledFlowRuns(ctx, w.Pool, w.Queues, time.Now().Add(w.Prefetch.Truncate(time.Second)), 0)
+	limit := pollBatch
+	if w.RunOnce || w.crowded { // once, or past those that cannot start
+		limit = prefect.MaxScheduled
+	}
+	flowRuns, err := w.Prefect.ScheduledFlowRuns(ctx, w.Pool, w.Queues, time.Now().Add(w.Prefetch.Truncate(time.Second)), limit)
 	if err != nil {
 		if errors.Is(err, prefect.ErrNotFound) {
 			return fmt.Errorf("work pool %q or one of its queues %q does not exist: %w", w.Pool, w.Queues, err)
@@ -77,12 +86,28 @@ func (w *Worker) poll(ctx, work context.Context, submissions *sync.WaitGroup) er
 		return err
 	}
 	w.noteScheduled(flowRuns)
+	begun := 0
 	for _, fr := range flowRuns {
-		if !w.submit(ctx, work, submissions, pool, fr, polledAt) {
+		added, goOn := w.submit(ctx, work, submissions, pool, fr, polledAt)
+		if added {
+			begun++
+		}
+		if !goOn {
 			break
 		}
 	}
+	wasCrowded := w.crowded
+	w.crowded = len(flowRuns) >= pollBatch && begun < pollBatch/2
+	if len(flowRuns) >= limit && (begun > 0 || w.crowded && !wasCrowded) {
+		signal(w.polled) // there may be more
+	}
 	return nil
+}
+
+func (w *Worker) polledLast() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lastPoll
 }
 
 // takeSlot waits until a submission may begin. It returns false when the poll
@@ -108,14 +133,14 @@ func (w *Worker) takeSlot(ctx context.Context, polledAt time.Time) bool {
 	return false
 }
 
-// submit begins the submission of a flow run as soon as there is room. It returns
+// submit begins the submission of a flow run as soon as there is room. goOn is
 // false when there is none for this or any later one.
-func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) bool {
+func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, pool prefect.WorkPool, fr prefect.FlowRun, polledAt time.Time) (begun, goOn bool) {
 	if w.table.has(fr.ID) || w.gate.keepsOut(fr, time.Now()) || ctx.Err() != nil {
-		return ctx.Err() == nil
+		return false, ctx.Err() == nil
 	}
 	if !w.takeSlot(ctx, polledAt) {
-		return false
+		return false, false
 	}
 	row := &tracked{id: fr.ID, name: fr.Name, flowRun: fr, since: time.Now(), view: view{strangers: -1, policy: policy{timing: w.Timing}}}
 	added, full := w.table.add(row, w.Limit)
@@ -124,13 +149,13 @@ func (w *Worker) submit(ctx, work context.Context, submissions *sync.WaitGroup, 
 		if full {
 			w.log.DebugContext(ctx, "limit reached: later flow runs stay scheduled", "limit", w.Limit)
 		}
-		return !full
+		return false, !full
 	}
 	submissions.Go(func() {
 		defer func() { <-w.slots }()
 		w.runSubmission(work, pool, fr, polledAt)
 	})
-	return true
+	return true, true
 }
 
 // Healthy reports whether the worker polled lately: within 30 query intervals of

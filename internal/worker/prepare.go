@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,8 +25,9 @@ type Preparer struct {
 	WorkerName  string
 	Secrets     []string // of the Prefect settings, to be masked wherever a value is shown
 
-	mu    sync.Mutex
-	flows map[string]prefect.Flow // flows never change their name
+	mu          sync.Mutex
+	flows       map[string]prefect.Flow // flows never change their name
+	deployments deployments
 }
 
 // maxCachedFlows bounds Preparer.flows; the cache is emptied beyond it.
@@ -62,6 +64,12 @@ func (e *ConfigurationError) Unwrap() error { return e.Err }
 // A [*ConfigurationError] is the flow run's fault, errDeploymentGone its
 // deployment's end; any other error is Prefect's and may pass.
 func (p *Preparer) Prepare(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun) (*Prepared, error) {
+	return p.prepare(ctx, pool, fr, time.Time{})
+}
+
+// prepare is Prepare for a flow run that was seen at a time: its deployment may
+// be as it was then.
+func (p *Preparer) prepare(ctx context.Context, pool prefect.WorkPool, fr prefect.FlowRun, seen time.Time) (*Prepared, error) {
 	out := &Prepared{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -70,7 +78,7 @@ func (p *Preparer) Prepare(ctx context.Context, pool prefect.WorkPool, fr prefec
 	})
 	if fr.DeploymentID != "" {
 		g.Go(func() error {
-			d, err := p.Prefect.Deployment(gctx, fr.DeploymentID)
+			d, err := p.deployments.get(gctx, fr.DeploymentID, seen, p.Prefect.Deployment)
 			if errors.Is(err, prefect.ErrNotFound) {
 				return errDeploymentGone
 			}

@@ -19,7 +19,7 @@ func quiet(s *simulation) {
 	s.plan.faultsUntil, s.plan.prefectFaults, s.plan.northflankFaults = 0, 0, 0
 	s.plan.switches, s.plan.scope, s.plan.workers, s.plan.startRetries = nil, "pool", 1, 1
 	s.killAt, s.plan.successor, s.plan.sameName = 0, false, false
-	s.plan.sources = sources{heartbeats: true}
+	s.plan.sources, s.query = sources{heartbeats: true}, 10*time.Second
 }
 
 // twenty are 20 well-behaved flow runs of 1 to 10 seconds.

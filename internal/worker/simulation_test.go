@@ -221,7 +221,7 @@ func (s *simulation) start(name string, main bool) *simWorker {
 		Accounts: northflank.NewAccounts(northflank.Options{Logger: s.log, HTTPClient: &http.Client{Transport: mortal{w, s.nf.Transport()}}}),
 		Account:  jobspec.Account{BaseURL: "http://localhost", Token: secret.New(emulator.DefaultToken)},
 		Name:     name, Pool: simPool, CreatePool: true, Prefetch: 10 * time.Second, Heartbeat: 30 * time.Second, Query: s.query,
-		Timing: s.timing,
+		Timing: s.timing, Template: json.RawMessage(simTemplate),
 	})
 	if err != nil {
 		s.Fatal(err)
@@ -245,6 +245,7 @@ func (s *simulation) draw() {
 	p := &s.plan
 	p.flowRuns, p.workers = 1+r.IntN(4), 1+r.IntN(2)
 	p.scope = []string{"pool", "pool", "deployment", "flow-run"}[r.IntN(4)]
+	s.query = []time.Duration{10 * time.Second, 30 * time.Second}[r.IntN(2)]
 	p.startRetries, p.rateLimit, p.linger = r.IntN(3), -1, 2*time.Minute
 	p.sources = sources{
 		noEvents: r.IntN(4) == 0, noChannel: r.IntN(3) == 0, loseEvents: []float64{0, 0, 0.3}[r.IntN(3)], cutEvents: r.IntN(3),
@@ -404,7 +405,7 @@ func simulate(t *testing.T, seed uint64, log *slog.Logger, changes ...func(*simu
 		T: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), log: log,
 		prefect: testkit.NewPrefect(), runs: map[string]*simRun{}, live: map[string]int{},
 		timing: Timing{JobIdle: time.Minute, Janitor: 3 * time.Minute}, // not to wait for idle jobs in every history
-		query:  10 * time.Second, tick: time.Second, lookEvery: 10 * time.Second, horizon: 3 * time.Hour,
+		tick:   time.Second, lookEvery: 10 * time.Second, horizon: 3 * time.Hour,
 	}
 	s.draw()
 	for _, change := range changes {
@@ -561,10 +562,11 @@ func (s *simulation) meet(run *simRun) {
 // would take most of the time to decode.
 const simTemplate = `{
 	"job_configuration": {"env": "{{ env }}", "project_id": "{{ project_id }}", "job_scope": "{{ job_scope }}",
-		"settings_active_deadline_seconds": "{{ settings_active_deadline_seconds }}", "start_retries": "{{ start_retries }}", "linger_timeout_seconds": "{{ linger_timeout_seconds }}"},
+		"settings_active_deadline_seconds": "{{ settings_active_deadline_seconds }}", "start_retries": "{{ start_retries }}", "linger_timeout_seconds": "{{ linger_timeout_seconds }}",
+		"credentials": "{{ credentials }}"},
 	"variables": {"type": "object", "properties": {"env": {"type": "object"}, "project_id": {"type": "string"}, "job_scope": {"type": "string"},
 		"settings_active_deadline_seconds": {"type": "integer"},
-		"start_retries": {"type": "integer"}, "linger_timeout_seconds": {"type": "integer"}}}}`
+		"credentials": {"type": "object"}, "start_retries": {"type": "integer"}, "linger_timeout_seconds": {"type": "integer"}}}}`
 
 // check waits until nothing is open, and compares with what should be.
 func (s *simulation) check() {

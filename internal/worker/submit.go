@@ -67,7 +67,7 @@ func (w *Worker) runSubmission(ctx context.Context, pool prefect.WorkPool, fr pr
 func (s *submission) prepare(ctx context.Context) (held context.Context, ready bool, fault error) {
 	fr := s.flowRun
 	const subject = "preparing flow runs"
-	prepared, err := s.preparer.Prepare(ctx, s.pool, fr)
+	prepared, err := s.preparer.prepare(ctx, s.pool, fr, s.polledAt)
 	var wrong *ConfigurationError
 	switch {
 	case errors.Is(err, errDeploymentGone):

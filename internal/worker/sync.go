@@ -230,10 +230,10 @@ func (w *Worker) checkServerVersion(ctx context.Context) error {
 	return err
 }
 
-// jittered spreads a period over [0.75, 1.3) of itself, so that many workers
+// jittered spreads a period over [0.75, 1.1) of itself, so that many workers
 // do not move in step.
 func jittered(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.75 + 0.55*rand.Float64()))
+	return time.Duration(float64(d) * (0.75 + 0.35*rand.Float64()))
 }
 
 // backoff doubles from first to last over the attempts (from 0), with jitter.

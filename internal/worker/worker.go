@@ -82,6 +82,10 @@ type Worker struct {
 	lastPoll time.Time
 	lastBeat time.Time // when the last heartbeat that Prefect took was sent
 
+	// Of the poll loop: flow runs that cannot start may hide others behind them,
+	// so that it asks for as many as there are to be had.
+	crowded bool
+
 	scheduled []string // ids of the flow runs that the last poll told of
 	// What the pool's flow runs under way show, whoever answers for them.
 	elsewhere    map[string]string // job run id: flow run id
