@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// flowWaits is set for a flow that goes on until its container is ended.
+const flowWaits = "FLOW_WAITS"
+
 // executeFlowRun does what "prefect flow-run execute" does to a flow run whose
 // flow prints a line and returns.
 func executeFlowRun() error {
@@ -48,6 +51,9 @@ func executeFlowRun() error {
 		return err
 	}
 	fmt.Println("Hello from Northflank!")
+	if os.Getenv(flowWaits) != "" {
+		select {} // SIGTERM ends it
+	}
 	_, err = client.SetState(ctx, id, prefect.StateProposal{Type: prefect.StateCompleted, Name: "Completed"})
 	return err
 }

@@ -18,7 +18,7 @@ import (
 
 // profileFlag names a Prefect profile, as prefect --profile does.
 func profileFlag() cli.Flag {
-	return &cli.StringFlag{Name: "profile", Usage: "Prefect profile `NAME` to take settings from", Sources: cli.EnvVars("PREFECT_PROFILE")}
+	return &cli.StringFlag{Name: "profile", Usage: "Prefect profile `NAME` to take settings from", Sources: cli.EnvVars("PREFECT_PROFILE"), Local: true}
 }
 
 func verboseFlag() cli.Flag {

@@ -12,7 +12,7 @@ import (
 
 // outputFlag chooses between a table for people and JSON for programs.
 func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: text or json", Value: "text"}
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: text or json", Value: "text", Local: true}
 }
 
 // wantsJSON reads [outputFlag].

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -31,7 +32,7 @@ var update = flag.Bool("update", false, "write golden files anew")
 //	new-pool NAME [TYPE] [TEMPLATE]       make a work pool
 //	original-pool NAME                    make a work pool as 1.0.1 does, and edit its template
 //	new-deployment FLOW/NAME POOL [VARS]  make a deployment with job variables
-//	new-flow-run VAR FLOW/NAME [VARS]     make a flow run; its id is in $VAR
+//	new-flow-run VAR FLOW/NAME [VARS] [NAME]  make a flow run; its id is in $VAR
 //	new-block TYPE NAME DATA              make a block
 //	live-worker POOL NAME                 let a worker be online
 //	template POOL FILE                    write a work pool's template to a file
@@ -145,7 +146,7 @@ func newDeployment(ts *testscript.TestScript, w *world, args []string) {
 
 func newFlowRun(ts *testscript.TestScript, w *world, args []string) {
 	ts.Setenv(args[0], w.prefect.Schedule(testkit.FlowRunSpec{
-		Deployment: w.deployments[args[1]], Name: "crazy-otter", JobVariables: object(ts, args[2]),
+		Deployment: w.deployments[args[1]], Name: cmp.Or(args[3], "crazy-otter"), JobVariables: object(ts, args[2]),
 	}))
 }
 

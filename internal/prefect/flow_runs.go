@@ -34,8 +34,10 @@ func (c *Client) FlowRun(ctx context.Context, id string) (FlowRun, error) {
 type FlowRunFilter struct {
 	WorkPool   string // "": any
 	IDs        []string
+	Name       string // "": any; several flow runs may have one name
 	StateTypes []StateType
 	EndedAfter time.Time // zero: ended or not
+	DueBefore  time.Time // zero: due or not
 }
 
 // FlowRuns lists flow runs, newest id first. A flow run that comes into the
@@ -77,6 +79,12 @@ func (f FlowRunFilter) bodies() []map[string]any {
 	}
 	if !f.EndedAfter.IsZero() {
 		conditions["end_time"] = map[string]any{"after_": f.EndedAfter.UTC()}
+	}
+	if f.Name != "" {
+		conditions["name"] = anyOf([]string{f.Name})
+	}
+	if !f.DueBefore.IsZero() {
+		conditions["expected_start_time"] = map[string]any{"before_": f.DueBefore.UTC()}
 	}
 	body := func(ids []string) map[string]any {
 		b := map[string]any{"sort": "ID_DESC"}

@@ -8,11 +8,20 @@ import (
 // Lists of names are for messages that suggest what was meant: they read one
 // page of a listing and no more.
 
-// WorkPoolNames returns the names of work pools.
-func (c *Client) WorkPoolNames(ctx context.Context) ([]string, error) {
+// WorkPools returns work pools.
+func (c *Client) WorkPools(ctx context.Context) ([]WorkPool, error) {
 	var pools []WorkPool
 	if err := c.call(ctx, routeWorkPools, request{body: firstPage()}, &pools); err != nil {
 		return nil, fmt.Errorf("list work pools: %w", err)
+	}
+	return pools, nil
+}
+
+// WorkPoolNames returns the names of work pools.
+func (c *Client) WorkPoolNames(ctx context.Context) ([]string, error) {
+	pools, err := c.WorkPools(ctx)
+	if err != nil {
+		return nil, err
 	}
 	names := make([]string, len(pools))
 	for i, pool := range pools {

@@ -213,18 +213,31 @@ type flowRunFilter struct {
 	Offset   int    `json:"offset"`
 	FlowRuns struct {
 		ID    *anyOf[string] `json:"id"`
+		Name  *anyOf[string] `json:"name"`
 		State *struct {
 			Type *anyOf[prefect.StateType] `json:"type"`
 			Name *anyOf[string]            `json:"name"`
 		} `json:"state"`
-		EndTime *struct {
-			After  *time.Time `json:"after_"`
-			Before *time.Time `json:"before_"`
-		} `json:"end_time"`
+		EndTime           *span `json:"end_time"`
+		ExpectedStartTime *span `json:"expected_start_time"`
 	} `json:"flow_runs"`
 	WorkPools struct {
 		Name *anyOf[string] `json:"name"`
 	} `json:"work_pools"`
+}
+
+// span is a filter of times, bounds included.
+type span struct {
+	After  *time.Time `json:"after_"`
+	Before *time.Time `json:"before_"`
+}
+
+// allows reports whether t passes; a flow run without the time does not.
+func (s *span) allows(t time.Time) bool {
+	if s == nil {
+		return true
+	}
+	return !t.IsZero() && (s.After == nil || !t.Before(*s.After)) && (s.Before == nil || !t.After(*s.Before))
 }
 
 type anyOf[T comparable] struct {
@@ -235,16 +248,14 @@ type anyOf[T comparable] struct {
 func (f *anyOf[T]) allows(v T) bool { return f == nil || slices.Contains(f.Any, v) }
 
 func (f *flowRunFilter) matches(r *flowRun) bool {
-	if !f.FlowRuns.ID.allows(r.id) {
+	if !f.FlowRuns.ID.allows(r.id) || !f.FlowRuns.Name.allows(r.name) {
 		return false
 	}
 	if s := f.FlowRuns.State; s != nil && (!s.Type.allows(r.state.Type) || !s.Name.allows(r.state.Name)) {
 		return false
 	}
-	if e := f.FlowRuns.EndTime; e != nil {
-		if r.endTime.IsZero() || e.After != nil && r.endTime.Before(*e.After) || e.Before != nil && r.endTime.After(*e.Before) {
-			return false
-		}
+	if !f.FlowRuns.EndTime.allows(r.endTime) || !f.FlowRuns.ExpectedStartTime.allows(r.expectedStart) {
+		return false
 	}
 	if f.WorkPools.Name != nil {
 		return r.queue != nil && f.WorkPools.Name.allows(r.queue.pool.name)

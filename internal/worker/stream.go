@@ -16,7 +16,6 @@ const (
 	streamTail     = 5 * time.Second // the last lines arrive this long after a job run's end, on an open socket
 	streamPatience = time.Minute     // longest wait for them
 	streamHistory  = 1000            // lines asked for at a (re)connect
-	recentLines    = 5000            // remembered to drop what a reconnect repeats
 	streamOverlap  = time.Minute     // of output before the socket was first opened
 	toldLines      = 1000            // read of a log, to drop what a predecessor forwarded
 	containerLog   = "prefect.flow_runs.container"
@@ -39,10 +38,8 @@ type stream struct {
 	mu     sync.Mutex
 	owners map[string]streamed // by job run id
 	pods   map[string]string   // container id: job run id
-	recent map[lineKey]bool
-	order  []lineKey                    // of recent, oldest first
+	lines  lineMemory
 	told   map[string]map[toldLine]bool // by flow run id: what a predecessor forwarded
-	last   time.Time                    // newest line seen
 	up     time.Time                    // when the socket was opened; zero while there is none
 }
 
@@ -52,12 +49,6 @@ type streamed struct {
 	runName   string // of the job run; "" when not known
 	scrub     *secret.Scrubber
 	adopted   bool // a predecessor may have forwarded some of it
-}
-
-type lineKey struct {
-	container string
-	at        time.Time
-	text      string
 }
 
 // toldLine is a line as it stands in a flow run's log, which keeps microseconds.
@@ -77,7 +68,7 @@ func (s *streams) run(ctx context.Context) error {
 			st := s.jobs[key]
 			if st == nil {
 				streamCtx, cancel := context.WithCancel(ctx)
-				st = &stream{cancel: cancel, pods: map[string]string{}, recent: map[lineKey]bool{}, told: map[string]map[toldLine]bool{}}
+				st = &stream{cancel: cancel, pods: map[string]string{}, told: map[string]map[toldLine]bool{}}
 				s.jobs[key] = st
 				s.tasks.Go(func() { s.follow(streamCtx, key, st) })
 			}
@@ -148,7 +139,7 @@ func (s *streams) follow(ctx context.Context, key jobKey, st *stream) {
 	began := time.Now().Add(-streamOverlap)
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		st.mu.Lock()
-		from := latest(began, st.last)
+		from := latest(began, st.lines.last)
 		st.mu.Unlock()
 		opened := time.Now()
 		st.setUp(opened)
@@ -226,18 +217,7 @@ func (s *streams) toldBefore(ctx context.Context, st *stream, flowRunID string) 
 func (st *stream) isNew(l northflank.LogLine) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	key := lineKey{l.ContainerID, l.Time, l.Text}
-	if st.recent[key] {
-		return false
-	}
-	st.recent[key] = true
-	st.order = append(st.order, key)
-	if len(st.order) > recentLines {
-		delete(st.recent, st.order[0])
-		st.order = st.order[1:]
-	}
-	st.last = latest(st.last, l.Time)
-	return true
+	return st.lines.isNew(l)
 }
 
 // ownerOf tells whose container wrote a line. A container is asked for once:
