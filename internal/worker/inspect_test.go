@@ -152,7 +152,7 @@ func TestInspectorLook(t *testing.T) {
 		own := map[string]any{"job_scope": "flow-run"}
 		s.schedule(nil, nil, nil, own, own)
 		time.Sleep(30 * time.Second)
-		s.schedule(nil) // not taken yet
+		s.prefect.Schedule(testkit.FlowRunSpec{Deployment: s.deploy, At: time.Now().Add(time.Hour)})
 
 		check := func(when string, account jobspec.Account, most int, want string, wantRequests, wantErrs int) {
 			s.Helper()
