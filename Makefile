@@ -84,9 +84,9 @@ unit: ## run the tests that need neither network nor Python
 	go test ./...
 
 .PHONY: simulate
-simulate: ## run 10,000 random histories, each kill and each large load, in virtual time
+simulate: ## run 10,000 random histories, each kill, each large load, and every two faults of a set-up
 	SIMULATE=full GODEBUG=adaptivestackstart=1 go test -count=1 -timeout 10m -run TestRandomHistories ./internal/worker
-	SIMULATE=full go test -count=1 -timeout 10m -skip TestRandomHistories ./internal/worker
+	SIMULATE=full go test -count=1 -timeout 10m -skip TestRandomHistories ./internal/worker ./internal/doctor
 
 .PHONY: chaos
 chaos: ## kill the worker at every request in front of a real server (hours)

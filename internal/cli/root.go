@@ -129,6 +129,7 @@ func newRoot(io Streams) *cli.Command {
 			credentialsCommand(io),
 			webhookCommand(io),
 			renderCommand(io),
+			doctorCommand(io),
 			runsCommand(io),
 			emulatorCommand(io),
 			versionCommand(io),

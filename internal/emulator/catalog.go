@@ -105,6 +105,9 @@ func (s *Server) listRegions(*request) (answer, *apiError) {
 // getAuth describes the token. How permissions are spelled in these arrays is
 // unpublished; here they carry the names of the docs.
 func (s *Server) getAuth(q *request) (answer, *apiError) {
+	if s.switchIs(SwitchTokenInfo, "absent") {
+		return answer{}, errRoute()
+	}
 	t := q.token
 	entity := "team"
 	if t.Organisation {
@@ -121,6 +124,9 @@ func (s *Server) getAuth(q *request) (answer, *apiError) {
 	view := map[string]any{
 		"id": slug(t.Name), "name": t.Name, "entityType": entity, "entityId": "local", "entityUid": "local",
 		"createdAt": stampMillis(time.Unix(0, 0)),
+	}
+	if !t.ExpiresAt.IsZero() {
+		view["expiresAt"] = stampMillis(t.ExpiresAt)
 	}
 	if t.Permissions != nil {
 		view["permissions"] = map[string]any{"teamScope": team, "projectScope": project}
@@ -159,10 +165,27 @@ func (s *Server) AddTag(name string) {
 	s.store.flush()
 }
 
-// listRegistries is empty: images are not pulled, so any credential id will do.
+// Registry is a set of registry credentials. Images are not pulled, so jobs may
+// name others too.
+type Registry struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Provider string `json:"provider"` // dockerhub, ghcr, custom ...
+}
+
+// AddRegistry gives the account registry credentials.
+func (s *Server) AddRegistry(r Registry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.registries = append(s.registries, r)
+}
+
 func (s *Server) listRegistries(q *request) (answer, *apiError) {
-	_, _, p, e := s.paginate(q, 0)
-	return answer{data: map[string]any{"credentials": []any{}}, pagination: p}, e
+	from, to, p, e := s.paginate(q, len(s.registries))
+	if e != nil {
+		return answer{}, e
+	}
+	return answer{data: map[string]any{"credentials": append([]Registry{}, s.registries[from:to]...)}, pagination: p}, nil
 }
 
 func idOf(object map[string]any) string {

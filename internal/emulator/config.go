@@ -75,7 +75,8 @@ type Token struct {
 	// such as "Project > Jobs > General > Read". Nil grants all.
 	Permissions []string
 	// Projects the token is restricted to. Nil: all.
-	Projects []string
+	Projects  []string
+	ExpiresAt time.Time // told by GET /v1/auth, and not enforced; zero: never
 	// Organisation tokens answer GET /v1/auth with entityType "org".
 	Organisation bool
 }

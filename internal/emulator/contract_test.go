@@ -462,7 +462,10 @@ func TestAccountObjects(t *testing.T) {
 	if p := call(t, s, "GET", "/v1/projects/my-data", "").want(t, 200); p.get("deployment.region") != "us-central" {
 		t.Errorf("project: %s", p.text)
 	}
-	call(t, s, "GET", "/v1/integrations/registries", "").want(t, 200)
+	s.AddRegistry(Registry{ID: "hub", Name: "Docker Hub", Provider: "dockerhub"})
+	if r := call(t, s, "GET", "/v1/teams/acme/integrations/registries", "").want(t, 200); !strings.Contains(r.text, `[{"id":"hub","name":"Docker Hub","provider":"dockerhub"}]`) {
+		t.Errorf("registry credentials: %s", r.text)
+	}
 	if m := call(t, s, "GET", jobsPath+"/one/metrics?metricTypes=memory", "").want(t, 200); m.get("memory.values") == nil {
 		t.Errorf("metrics: %s", m.text)
 	}

@@ -41,6 +41,7 @@ type Server struct {
 	projects      map[string]*project
 	tags          map[string]map[string]any
 	notifications map[string]*integration
+	registries    []Registry
 	undelivered   int // notifications under way
 	arrivals      int
 	runCount      uint64

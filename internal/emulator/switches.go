@@ -30,6 +30,7 @@ const (
 	SwitchErrorBody      = "error-body"
 	SwitchRetryAfter     = "retry-after"
 	SwitchPermissions    = "permissions"
+	SwitchTokenInfo      = "token-info"
 	SwitchBodyBeforeAuth = "body-before-auth"
 	SwitchPagination     = "pagination"
 	SwitchUnknownTag     = "unknown-tag"
@@ -58,6 +59,7 @@ func SwitchTable() []Switch {
 		{SwitchErrorBody, []string{"json", "string", "text"}, "error bodies: Northflank's envelope, {\"error\":\"text\"}, or plain text as from a proxy"},
 		{SwitchRetryAfter, []string{"off", "on"}, "Retry-After on 429"},
 		{SwitchPermissions, []string{"new", "old"}, "permission tree: since October 2026, or before"},
+		{SwitchTokenInfo, []string{"served", "absent"}, "GET /v1/auth describes the token, or is unknown, as before 2026"},
 		{SwitchBodyBeforeAuth, []string{"off", "on"}, "a wrong body answers 400 before a wrong token answers 401"},
 		{SwitchPagination, []string{"page", "cursor"}, "lists hand out no cursor, or one"},
 		{SwitchUnknownTag, []string{"refuse", "drop"}, "a tag that the team does not have: 400, or left out silently"},

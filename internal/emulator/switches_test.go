@@ -148,6 +148,13 @@ func TestSwitches(t *testing.T) {
 			},
 		},
 		{
+			SwitchTokenInfo, slow,
+			map[string]string{"served": "200", "absent": "404"},
+			func(t *testing.T, s *Server) string {
+				return fmt.Sprint(call(t, s, "GET", "/v1/auth", "").status)
+			},
+		},
+		{
 			SwitchBodyBeforeAuth, slow,
 			map[string]string{"off": "401", "on": "400"},
 			func(t *testing.T, s *Server) string {

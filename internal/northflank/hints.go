@@ -1,6 +1,7 @@
 package northflank
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 )
@@ -23,11 +24,21 @@ var permissions = map[string]permission{
 	"GET " + routeContainers: {"list containers", "Project > Jobs > Deployment > View Observability", "Project > Jobs > Deployment > View Instance Logs"},
 	"GET " + routeLogs:       {"read logs", "Project > Jobs > Deployment > View Observability", "Project > Jobs > Deployment > View Instance Logs"},
 
+	"GET " + routeBuilds:     {"list builds", "Project > Jobs > General > Read", ""},
+	"GET " + routeRegistries: {"list registry credentials", "Account > Cloud > Registries > Read", "Account > Credentials > General > Read"},
+
 	"GET " + routeNotifications:   {"list webhooks", "Account > Observability > Notifications > Read", "Account > Team > Notifications > Read"},
 	"POST " + routeNotifications:  {"create webhooks", "Account > Observability > Notifications > Create", "Account > Team > Notifications > Manage"},
 	"GET " + routeNotification:    {"read webhooks", "Account > Observability > Notifications > Read", "Account > Team > Notifications > Read"},
 	"POST " + routeNotification:   {"update webhooks", "Account > Observability > Notifications > Update", "Account > Team > Notifications > Manage"},
 	"DELETE " + routeNotification: {"delete webhooks", "Account > Observability > Notifications > Delete", "Account > Team > Notifications > Manage"},
+}
+
+// Permission returns the right that an operation needs: its name since October
+// 2026, and the one before. ok is false for an operation that needs none.
+func Permission(method, route string) (now, before string, ok bool) {
+	p, ok := permissions[method+" "+route]
+	return p.now, cmp.Or(p.before, p.now), ok
 }
 
 // Hint is the next step, or "" where there is none to give.
@@ -79,7 +90,9 @@ func (e *Error) notFoundHint() string {
 		return fmt.Sprintf("no project %q for this token: check the project id, and give the team id if the token is an organisation's", e.Project)
 	case routeJob, routeRuns:
 		return fmt.Sprintf("the job does not exist in project %q (deleted?), or the token does not see it", e.Project)
-	case routePlans:
+	case routeBuilds:
+		return fmt.Sprintf("there is no such build service in project %q: check deployment_internal_id", e.Project)
+	case routePlans, routeRegions:
 		return "check the Northflank API address"
 	}
 	return ""

@@ -69,7 +69,11 @@ const (
 
 	routeNotifications = "/integrations/notifications"
 	routeNotification  = "/integrations/notifications/{notification}"
+	routeRegistries    = "/integrations/registries"
+	routeBuilds        = "/services/{service}/build"
+	routeToken         = "/auth"
 	routePlans         = "/plans"
+	routeRegions       = "/regions"
 )
 
 // projectRequest builds a request under a project. segments are alternating

@@ -49,9 +49,30 @@ func (c *Client) TailLogs(ctx context.Context, projectID, jobID string, q TailQu
 }
 
 func (c *Client) tail(ctx context.Context, projectID, jobID string, q TailQuery, emit func([]LogLine)) error {
-	r, err := c.projectRequest(http.MethodGet, routeLogs, projectID, ClassEvidence, "jobs", jobID, "logs")
+	conn, r, err := c.openTail(ctx, projectID, jobID, q)
 	if err != nil {
 		return err
+	}
+	defer conn.CloseNow() //nolint:errcheck // nothing is left to do with a failure
+	return c.readTail(ctx, conn, r, emit)
+}
+
+// CheckTail opens a job's log socket, has the token accepted, and closes it. It
+// costs one request.
+func (c *Client) CheckTail(ctx context.Context, projectID, jobID string) error {
+	conn, _, err := c.openTail(ctx, projectID, jobID, TailQuery{})
+	if err != nil {
+		return fmt.Errorf("follow logs of job %q: %w", jobID, err)
+	}
+	_ = conn.CloseNow() // nothing is left to do with a failure
+	return nil
+}
+
+// openTail returns a log socket that has taken the token.
+func (c *Client) openTail(ctx context.Context, projectID, jobID string, q TailQuery) (*websocket.Conn, *request, error) {
+	r, err := c.projectRequest(http.MethodGet, routeLogs, projectID, ClassEvidence, "jobs", jobID, "logs")
+	if err != nil {
+		return nil, nil, err
 	}
 	r.query = logQuery("tail", q.RunID, q.Start, q.LineLimit)
 
@@ -65,13 +86,13 @@ func (c *Client) tail(ctx context.Context, projectID, jobID string, q TailQuery,
 		return a, err
 	})))
 	if _, err := upgrade(setup, r); err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer conn.CloseNow() //nolint:errcheck // nothing is left to do with a failure
 	if err := c.authenticateTail(setup, conn, r); err != nil {
-		return err
+		_ = conn.CloseNow() // nothing is left to do with a failure
+		return nil, nil, err
 	}
-	return c.readTail(ctx, conn, r, emit)
+	return conn, r, nil
 }
 
 // dialTail opens the socket. A refused upgrade comes back as the answer, an

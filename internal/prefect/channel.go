@@ -81,6 +81,16 @@ func (c *Client) WorkerChannel(ctx context.Context, o ChannelOptions) error {
 	return channelEnd(ctx, err, setUp)
 }
 
+// CheckChannel opens a worker channel, has its credentials accepted, and closes
+// it before a worker is named, so that Prefect notes none. The error, if any, is
+// a [*ChannelError].
+func (c *Client) CheckChannel(ctx context.Context, pool string) error {
+	if err := c.checkSocket(ctx, channelRoute, channelRoute.fill(pool), c.channelToken()); err != nil {
+		return channelEnd(ctx, err, false)
+	}
+	return nil
+}
+
 func (c *Client) workerChannel(ctx context.Context, o ChannelOptions) (setUp bool, err error) {
 	setup, cancel := withTimeout(ctx, channelSetupTimeout)
 	defer cancel()

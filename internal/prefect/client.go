@@ -155,9 +155,11 @@ func decode(data []byte, out any) error {
 	return nil
 }
 
-// Health asks GET /health, which needs no authorisation.
+// Health asks GET /health, which needs no authorisation. What answers with a web
+// page is not taken for Prefect.
 func (c *Client) Health(ctx context.Context) error {
-	if err := c.call(ctx, routeHealth, request{}, nil); err != nil {
+	var anything any
+	if err := c.call(ctx, routeHealth, request{}, &anything); err != nil {
 		return fmt.Errorf("check health of the Prefect API: %w", err)
 	}
 	return nil

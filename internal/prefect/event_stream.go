@@ -102,6 +102,24 @@ func (c *Client) followEvents(ctx context.Context, filter EventFilter, ready fun
 	})
 }
 
+// CheckEvents opens the event stream, has its credentials accepted, and closes
+// it: nil when a websocket gets through.
+func (c *Client) CheckEvents(ctx context.Context) error {
+	return c.checkSocket(ctx, Route{http.MethodGet, eventsOut}, eventsOut, c.streamToken())
+}
+
+// checkSocket opens a websocket, authenticates, and closes it.
+func (c *Client) checkSocket(ctx context.Context, route Route, path string, token any) error {
+	setup, cancel := withTimeout(ctx, c.settings.RequestTimeout)
+	defer cancel()
+	s, err := c.openSocket(setup, route, path, maxEventFrame)
+	if err != nil {
+		return fmt.Errorf("open websocket: %w", err)
+	}
+	defer s.conn.CloseNow() //nolint:errcheck // nothing is left to do with a failure
+	return s.authenticate(setup, token)
+}
+
 // streamToken is what the first frame proves who we are with: nil to a server
 // without authentication.
 func (c *Client) streamToken() any {

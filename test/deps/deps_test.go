@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"cmd/prefect-northflank":   {"internal/cli"},
 	"internal/cli":             {anything},
 	"internal/worker":          {"internal/prefect", "internal/northflank", "internal/jobspec"},
+	"internal/doctor":          {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
 	"internal/jobspec":         {"internal/northflank"},
 	"internal/prefect":         {},
 	"internal/northflank":      {},
