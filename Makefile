@@ -120,6 +120,10 @@ lint: $(PYTHON_TOOLS)/linters ## check formatting, vet, go fix and staticcheck; 
 	$(PYTHON_TOOLS)/bin/ruff check python
 	$(PYTHON_TOOLS)/bin/hadolint Dockerfile
 
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what we call (needs vuln.go.dev, which make check does not)
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 -tags e2e ./...
+
 .PHONY: format
 format: $(PYTHON_TOOLS)/installed ## apply what lint wants: gofumpt, go fix and ruff
 	go fix -tags e2e ./...
@@ -132,7 +136,7 @@ fuzz: ## fuzz each fuzz target for FUZZTIME (20s)
 	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
 			echo "$$(dirname "$$file") $$target"; \
-			go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+			go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s; \
 		done; done
 
 .PHONY: golden

@@ -105,3 +105,27 @@ func checkBuild(t *testing.T, in Input) {
 		t.Error(err)
 	}
 }
+
+// FuzzUpgradeTemplate: no stored template makes it panic, what comes out is JSON,
+// and an upgraded one needs no upgrade.
+func FuzzUpgradeTemplate(f *testing.F) {
+	f.Add([]byte(BaseJobTemplate()))
+	for _, text := range []string{
+		`{"job_configuration":{"a":"{{ a }}"},"variables":{"properties":{"a":{"type":"string"}}}}`, `{"variables":{"definitions":{"x":5},"properties":[]}}`,
+		`{"variables":{"properties":{"credentials":{"allOf":[{"$ref":"#/definitions/Northflank"}]}}},"job_configuration":{}}`, `{"a":1,"a":2}`, `[]`, `null`, ``,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, stored []byte) {
+		once, changes, err := UpgradeTemplate(stored)
+		if err != nil {
+			return
+		}
+		if !json.Valid(once) {
+			t.Fatalf("%s is upgraded to %s (%v)", stored, once, changes)
+		}
+		if twice, changes, err := UpgradeTemplate(once); err != nil || len(changes) > 0 {
+			t.Errorf("%s needs another upgrade to %s: %v %v", once, twice, changes, err)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package secret_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,4 +58,20 @@ func TestScrubberAny(t *testing.T) {
 	if in["a"].([]any)[0] != "x s3cr3t" {
 		t.Error("Any() changed its argument")
 	}
+}
+
+// FuzzScrubber: no secret that is long enough to be looked for is left in a text.
+func FuzzScrubber(f *testing.F) {
+	f.Add("token-1", "token-12", "x token-12token-1 y")
+	f.Add("line one\nline two", "", "line two\n")
+	f.Add("aaaaaa", "aaaaa", "aaaaaaaaaaaaa")
+	f.Fuzz(func(t *testing.T, a, b, text string) {
+		got := secret.NewScrubber(a, b).Text(text)
+		for _, s := range []string{a, b} {
+			// A text may become a secret by a mask that was put into it.
+			if len(s) >= 5 && !strings.Contains(s, "*") && strings.Contains(got, s) {
+				t.Errorf("Text(%q) = %q holds %q", text, got, s)
+			}
+		}
+	})
 }

@@ -119,8 +119,9 @@ func (s scripted) Loops() []worker.Loop  { return s.loops }
 func (s scripted) Healthy() bool         { return s.healthy }
 
 // readyStatus is what a worker says with which all is well.
-func readyStatus() worker.Status {
-	now := time.Unix(1_800_000_000, 0)
+func readyStatus() worker.Status { return readyStatusAt(time.Unix(1_800_000_000, 0)) }
+
+func readyStatusAt(now time.Time) worker.Status {
 	return worker.Status{
 		Now: now, Worker: sceneWorker, Since: now.Add(-time.Hour), HeartbeatEvery: 30 * time.Second, Heartbeat: now.Add(-10 * time.Second),
 		Pool: worker.PoolStatus{Name: scenePool, ID: "p", Type: worker.Type},

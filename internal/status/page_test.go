@@ -33,8 +33,10 @@ func ask(t *testing.T, h http.Handler, path string, change ...func(*http.Request
 }
 
 // busyStatus is a worker with a live flow run, an ended one, and troubles.
-func busyStatus() worker.Status {
-	s := readyStatus()
+func busyStatus() worker.Status { return busyStatusAt(readyStatus().Now) }
+
+func busyStatusAt(now time.Time) worker.Status {
+	s := readyStatusAt(now)
 	s.Limit, s.Full, s.Waiting, s.Pool.Paused = 1, true, 7, true
 	s.Accounts = []worker.Account{{API: "https://api.northflank.com", Team: "acme", Budget: northflank.Budget{Limit: 1000, Remaining: 412, ResetAt: s.Now.Add(30 * time.Minute)}}}
 	s.FlowRuns = []worker.LiveFlowRun{{
