@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/northflank/prefect-northflank/internal/secret"
 )
@@ -22,7 +23,7 @@ func FuzzAnswers(f *testing.F) {
 		`{"id":"a","name":"n","state":{"type":"RUNNING","timestamp":"2026-03-21T15:01:17.5Z","message":null},"labels":{"a":1},"infrastructure_pid":"j:r"}`,
 		`[{"id":"a","status":"ONLINE"},{"flow_run":{"id":"b"}}]`, `{"status":"WAIT","details":{"delay_seconds":5,"reason":"r"},"state":null}`,
 		`{"data":{"value":{"a":[1]}},"value":1e9,"name":"x","base_job_template":{"variables":{}}}`,
-		`{"detail":[{"loc":["body",0],"msg":"m","input":"` + fuzzKey + `"}]}`, `{"exception_message":"m","exception_detail":["x"]}`,
+		`{"detail":[{"loc":["body",0],"msg":"m","input":"` + fuzzKey + `"}]}`, `{"exception_message":"m\u001b]0;title\u0007","exception_detail":["x"]}`,
 		`{"token":"t","client":"c","expiration":"soon"}`, `"3.8.8"`, `null`, `[null]`, `[[[[`, `<html>`, "", `{"id":"` + fuzzKey + `","id":5}`,
 	} {
 		f.Add(body, 200, "application/json")
@@ -49,7 +50,8 @@ func FuzzAnswers(f *testing.F) {
 			ctx, cancel := context.WithTimeout(WithoutRetry(t.Context()), time.Hour)
 			defer cancel()
 			for _, err := range askEverything(ctx, client) {
-				if err != nil && (strings.Contains(err.Error(), fuzzKey) || len(err.Error()) > 2*maxMessageBytes) {
+				steers := func(r rune) bool { return r != '\n' && unicode.IsControl(r) }
+				if err != nil && (strings.Contains(err.Error(), fuzzKey) || len(err.Error()) > 2*maxMessageBytes || strings.ContainsFunc(err.Error(), steers)) {
 					t.Errorf("unfit error: %q", err)
 				}
 			}

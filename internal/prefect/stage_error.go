@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -120,7 +121,15 @@ func nonEmpty(parts []string) []string {
 	return kept
 }
 
+// clip makes a server's text fit to be shown: without control characters, and not
+// longer than maxMessageBytes.
 func clip(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+			return ' ' // it could steer the terminal that it is shown on
+		}
+		return r
+	}, text)
 	if len(text) <= maxMessageBytes {
 		return text
 	}

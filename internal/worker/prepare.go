@@ -102,7 +102,7 @@ func (p *Preparer) render(ctx context.Context, pool prefect.WorkPool, fr prefect
 	if out.Deployment != nil {
 		in.Deployment = out.Deployment.JobVariables
 	}
-	lookup := p.Prefect.Lookup()
+	lookup := withhold(p.Prefect.Lookup())
 	values, err := prefect.BuildConfiguration(ctx, lookup, in)
 	if err != nil {
 		return classify(err)
@@ -118,6 +118,22 @@ func (p *Preparer) render(ctx context.Context, pool prefect.WorkPool, fr prefect
 	}
 	out.Spec, out.Warnings = spec, append(warnings, clearTokens(pool, fr, out)...)
 	return nil
+}
+
+// withheld are variables of the worker's environment that {{ $NAME }} does not
+// give to flow runs: whoever may write a pool's template or a deployment's
+// environment would learn what Northflank and operators alone are to know.
+var withheld = []string{"NORTHFLANK_API_TOKEN", "NF_API_TOKEN", "NORTHFLANK_WEBHOOK_SECRET", "PREFECT_NORTHFLANK_STATUS_TOKEN"}
+
+func withhold(lookup prefect.Lookup) prefect.Lookup {
+	given := lookup.Env
+	lookup.Env = func(name string) string {
+		if slices.Contains(withheld, name) {
+			return ""
+		}
+		return given(name)
+	}
+	return lookup
 }
 
 // classify tells a wrong configuration from a Prefect that does not answer.
