@@ -23,10 +23,14 @@ worker runs, or with the same --profile.
 
 The exit status is 1 when something fails, and 0 with warnings alone.
 
+With --probe it finds out instead what Northflank does where its documents say
+nothing, by experiments in a project that you name. It says what it will do, asks
+first, cleans up, and writes a report without secrets.
+
 Examples:
-  prefect-northflank doctor
   prefect-northflank doctor --pool my-pool --output json
-  prefect-northflank doctor --webhook-url https://worker.example/northflank`
+  prefect-northflank doctor --webhook-url https://worker.example/northflank
+  prefect-northflank doctor --probe --project my-sandbox --credentials northflank-creds`
 
 func doctorCommand(io Streams) *cli.Command {
 	return &cli.Command{
@@ -36,9 +40,19 @@ func doctorCommand(io Streams) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "work `POOL` to look at (default: the only one of type northflank)"},
 			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of a worker's webhook, to look at that too"},
+			&cli.BoolFlag{Name: "probe", Usage: "experiment in a Northflank project (--project), after asking"},
+			&cli.StringFlag{Name: "project", Usage: "`ID` of the project to experiment in"},
+			accountFlag(),
+			&cli.BoolFlag{Name: "yes", Usage: "experiment without asking"},
+			&cli.StringFlag{Name: "report", Usage: "`FILE` for the report of the experiments (default: northflank-probe-<time>.json)", HideDefault: true},
 			outputFlag(), profileFlag(), verboseFlag(),
 		},
-		Action: func(ctx context.Context, cmd *cli.Command) error { return runDoctor(ctx, cmd, io) },
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Bool("probe") {
+				return runProbe(ctx, cmd, io)
+			}
+			return runDoctor(ctx, cmd, io)
+		},
 	}
 }
 
@@ -46,6 +60,9 @@ func runDoctor(ctx context.Context, cmd *cli.Command, io Streams) error {
 	asJSON, err := wantsJSON(cmd)
 	if err == nil {
 		err = noArguments(cmd)
+	}
+	if err == nil {
+		err = onlyWith(cmd, "probe", "project", "credentials", "yes", "report")
 	}
 	if err != nil {
 		return err

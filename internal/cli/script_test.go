@@ -41,6 +41,8 @@ var update = flag.Bool("update", false, "write golden files anew")
 //	requests N                            Northflank received N requests
 //	integration FILE                      make a notification integration, as another program does
 //	lose-answer METHOD ROUTE              break the connection after the next such request took effect
+//	await-job                             wait until there is a job in Northflank
+//	no-jobs                               no job is in Northflank
 //	await ID STATE                        wait until the flow run is in this state
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -63,6 +65,8 @@ func TestScripts(t *testing.T) {
 			"requests":       inWorld(sentRequests),
 			"integration":    inWorld(foreignIntegration),
 			"lose-answer":    inWorld(loseAnswer),
+			"await-job":      inWorld(awaitJob),
+			"no-jobs":        inWorld(noJobs),
 			"await":          inWorld(awaitState),
 		},
 	})
@@ -209,6 +213,28 @@ func foreignIntegration(ts *testscript.TestScript, w *world, args []string) {
 func loseAnswer(ts *testscript.TestScript, w *world, args []string) {
 	_, err := w.northflank.Faults().Add(emulator.Fault{Route: args[0] + " " + args[1], Action: emulator.ActionResetAfter, Times: 1})
 	ts.Check(err)
+}
+
+func awaitJob(ts *testscript.TestScript, w *world, _ []string) {
+	patience := time.NewTimer(20 * time.Second)
+	defer patience.Stop()
+	for {
+		changed := w.northflank.Changed()
+		if len(w.northflank.Jobs()) > 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-patience.C:
+			ts.Fatalf("no job appeared in Northflank")
+		}
+	}
+}
+
+func noJobs(ts *testscript.TestScript, w *world, _ []string) {
+	if jobs := w.northflank.Jobs(); len(jobs) > 0 {
+		ts.Fatalf("%d jobs are in Northflank", len(jobs))
+	}
 }
 
 func awaitState(ts *testscript.TestScript, w *world, args []string) {

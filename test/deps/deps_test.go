@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/doctor":          {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
 	"internal/jobspec":         {"internal/northflank"},
 	"internal/prefect":         {},
+	"internal/probe":           {"internal/northflank"},
 	"internal/northflank":      {},
 	"internal/status":          {"internal/worker"},
 	"internal/secret":          {},
