@@ -9,8 +9,13 @@ import (
 
 // maxLanes bounds the sibling jobs of one configuration. A job has at most one
 // unconfirmed start, so that an unknown job run of it belongs to exactly one
-// flow run; a second lane lets others start while an answer is lost.
+// flow run; a second lane lets others start while an answer is lost, or while
+// many wait.
 const maxLanes = 4
+
+// laneCrowd is how many flow runs wait for a lane before another one is used
+// beside it: a further job costs a request to make, and one with each look.
+const laneCrowd = 6
 
 // place is a project of an account.
 type place struct {
@@ -115,8 +120,19 @@ func (t *tracked) holdsLane() bool {
 
 // takeLane gives the flow run one of the sibling jobs for its start and returns
 // its index. It waits for a start that is just under way, and goes to the next
-// sibling when one is stuck on a lost answer.
+// sibling when one is stuck on a lost answer, or many wait already.
 func (tb *table) takeLane(ctx context.Context, flowRunID string, p place, ids []string) (int, error) {
+	first := jobKey{p, ids[0]}
+	tb.mu.Lock()
+	tb.waiting[first]++
+	tb.mu.Unlock()
+	defer func() {
+		tb.mu.Lock()
+		defer tb.mu.Unlock()
+		if tb.waiting[first]--; tb.waiting[first] == 0 {
+			delete(tb.waiting, first)
+		}
+	}()
 	for {
 		lane, changed := tb.tryLane(flowRunID, p, ids)
 		if lane >= 0 {
@@ -134,9 +150,10 @@ func (tb *table) takeLane(ctx context.Context, flowRunID string, p place, ids []
 func (tb *table) tryLane(flowRunID string, p place, ids []string) (int, <-chan struct{}) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
+	waiting := tb.waiting[jobKey{p, ids[0]}]
 	for lane, id := range ids {
 		holder := tb.laneHolder(id, flowRunID)
-		if holder != nil && holder.starting {
+		if holder != nil && holder.starting && waiting < laneCrowd*(lane+1) {
 			break // free in a moment: no need for another lane
 		}
 		j := tb.job(jobKey{p, id})

@@ -100,13 +100,15 @@ type table struct {
 	jobs  map[jobKey]*job
 	lanes chan struct{} // closed and replaced whenever a lane may have become free
 
+	waiting map[jobKey]int // flow runs that wait for the lane of this job or of a sibling of it
+
 	changed chan struct{} // size 1: something may have to be decided
 }
 
 func newTable() *table {
 	return &table{
 		rows: map[string]*tracked{}, jobs: map[jobKey]*job{},
-		lanes: make(chan struct{}), changed: make(chan struct{}, 1),
+		lanes: make(chan struct{}), waiting: map[jobKey]int{}, changed: make(chan struct{}, 1),
 	}
 }
 
