@@ -30,6 +30,9 @@ const workerStartHelp = `Takes scheduled flow runs from a Prefect work pool and 
 Northflank job run, until Ctrl-C. Flow runs under way live on then; the next
 worker of the pool carries on with them.
 
+With "prefect worker start" the options --sweep-*, --webhook-* and --status-*
+are given by environment variables, such as PREFECT_NORTHFLANK_STATUS_LISTEN.
+
 Examples:
   prefect-northflank worker start --pool my-pool
   prefect-northflank worker start --pool my-pool --work-queue high --limit 20
@@ -49,11 +52,11 @@ func workerStartCommand(io Streams) *cli.Command {
 			&cli.FloatFlag{Name: "heartbeat-seconds", Hidden: true, Usage: "time between two heartbeats (default: PREFECT_WORKER_HEARTBEAT_SECONDS, 30)"},
 			&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "at most `N` flow runs at a time (default: no limit)", HideDefault: true},
 			&cli.BoolFlag{Name: "run-once", Usage: "poll once, wait for those flow runs, and exit"},
-			&cli.FloatFlag{Name: "sweep-min-seconds", Usage: "at least `SECONDS` between two rounds of looks (default: 15)", HideDefault: true},
-			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true},
-			&cli.StringFlag{Name: "webhook-listen", Usage: "receive Northflank's notifications at `ADDR` (host:port)"},
-			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of the webhook, see: prefect-northflank webhook"},
-			&cli.StringFlag{Name: "status-listen", Usage: "serve a status page at `ADDR` (host:port), such as 127.0.0.1:8081"},
+			&cli.FloatFlag{Name: "sweep-min-seconds", Usage: "at least `SECONDS` between two rounds of looks (default: 15)", HideDefault: true, Sources: environmentOf("sweep-min-seconds")},
+			&cli.FloatFlag{Name: "sweep-max-seconds", Usage: "at most `SECONDS` between two, if requests are left (default: 300)", HideDefault: true, Sources: environmentOf("sweep-max-seconds")},
+			&cli.StringFlag{Name: "webhook-listen", Usage: "receive Northflank's notifications at `ADDR` (host:port)", Sources: environmentOf("webhook-listen")},
+			&cli.StringFlag{Name: "webhook-url", Usage: "the public `URL` of the webhook, see: prefect-northflank webhook", Sources: environmentOf("webhook-url")},
+			&cli.StringFlag{Name: "status-listen", Usage: "serve a status page at `ADDR` (host:port), such as 127.0.0.1:8081", Sources: environmentOf("status-listen")},
 			&cli.BoolFlag{Name: "with-healthcheck", Usage: "health and metrics on PREFECT_WORKER_WEBSERVER_HOST and _PORT"},
 			&cli.StringFlag{Name: "install-policy", Usage: "`POLICY` of the Python worker: accepted, without effect", Value: "prompt", HideDefault: true},
 			&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template for a pool that does not exist yet"},
@@ -63,6 +66,24 @@ func workerStartCommand(io Streams) *cli.Command {
 		Action: func(ctx context.Context, cmd *cli.Command) error { return startWorker(ctx, cmd, io) },
 	}
 }
+
+// environment is where an option can be given that `prefect worker start` does
+// not have. (cli.EnvVars would make the lines of the help too long.)
+type environment string
+
+func environmentOf(flag string) cli.ValueSourceChain {
+	name := "PREFECT_NORTHFLANK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return cli.NewValueSourceChain(environment(name))
+}
+
+// Lookup implements [cli.ValueSource]. An empty variable counts as not set.
+func (e environment) Lookup() (string, bool) {
+	value := os.Getenv(string(e))
+	return value, value != ""
+}
+
+func (e environment) String() string   { return fmt.Sprintf("environment variable %q", string(e)) }
+func (e environment) GoString() string { return string(e) }
 
 func startWorker(ctx context.Context, cmd *cli.Command, io Streams) error {
 	hooks, err := workerWebhook(cmd)
