@@ -32,11 +32,17 @@ func (e *exam) trouble(a *answers, err error, otherwise string) {
 		a.skip(budgetCheck, "not checked: no request to Northflank is left for it")
 		return
 	}
-	if r := e.outcome[permissionsCheck]; errors.Is(err, northflank.ErrForbidden) && (r.Status == Failure || r.Status == Warning) {
-		a.skip(permissionsCheck, "not checked: the token's role may not read this")
-		return
-	}
 	a.err(Failure, err, otherwise)
+}
+
+// refusedBefore reports whether an error is the want of a right that the check of
+// permissions has named, and says so.
+func (e *exam) refusedBefore(a *answers, err error) bool {
+	if !errors.Is(err, northflank.ErrForbidden) || e.outcome[permissionsCheck].Status == OK {
+		return false
+	}
+	a.skip(permissionsCheck, "not checked: the token's role may not read this")
+	return true
 }
 
 // of says whose account a finding is about, where there are several.
@@ -112,13 +118,9 @@ func checkToken(ctx context.Context, e *exam, a *answers) {
 	for _, acc := range e.accounts {
 		ctx, cancel := ask(ctx)
 		info, err := acc.client.GetToken(ctx)
-		if errors.Is(err, northflank.ErrNotFound) && len(acc.projects) > 0 {
+		if errors.Is(err, northflank.ErrNotFound) {
 			info = ofJWT(acc)
-			if _, err = acc.client.GetProject(ctx, acc.projects[0].id); !errors.Is(err, northflank.ErrUnauthorized) && !exhausting(err) {
-				err = nil // what else is wrong with the project is another check's
-			}
-		} else if err == nil {
-			acc.told = true
+			err = acc.tryToken(ctx)
 		}
 		cancel()
 		if err != nil {
@@ -130,6 +132,19 @@ func checkToken(ctx context.Context, e *exam, a *answers) {
 	if !a.found() {
 		a.ok("Northflank accepts the API token")
 	}
+}
+
+// tryToken reads a project to see whether the token is accepted. What else is
+// wrong with the project is another check's; without one nothing is known.
+func (a *account) tryToken(ctx context.Context) error {
+	if len(a.projects) == 0 {
+		return nil
+	}
+	_, err := a.client.GetProject(ctx, a.projects[0].id)
+	if errors.Is(err, northflank.ErrUnauthorized) || exhausting(err) {
+		return err
+	}
+	return nil
 }
 
 func exhausting(err error) bool {

@@ -85,6 +85,10 @@ func TestHealthyVariants(t *testing.T) {
 			}
 		}},
 		{"no deployments yet", func(s *setup) { s.etl, s.built, s.gpu = nil, nil, nil }},
+		{"no deployments, and a Northflank that does not describe tokens", func(s *setup) {
+			s.etl, s.built, s.gpu = nil, nil, nil
+			s.switches[emulator.SwitchTokenInfo] = "absent"
+		}},
 		{"no webhook", func(s *setup) { s.hookURL, s.webhook = "", "https://others.example" }},
 		{"lists with cursors", func(s *setup) { s.switches[emulator.SwitchPagination] = "cursor" }},
 		{"an address of the Prefect API for flow runs alone", func(s *setup) {

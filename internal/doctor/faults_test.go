@@ -117,7 +117,7 @@ func accountFaults() []planted {
 		return func(s *setup) { s.wrapNorthflank = append(s.wrapNorthflank, dated(d)) }
 	}
 	return []planted{
-		{"Northflank is down", "northflank", northflankDown, "northflank-api", Failure, "no route to host", "HTTPS_PROXY"},
+		{"Northflank is down", "northflank", northflankDown, "northflank-api", Failure, "reach " + northflankURL + ": no route to host", "HTTPS_PROXY"},
 		{"token revoked", "token", func(s *setup) { s.token.Value = "another" }, "northflank-token", Failure, "401", "token is refused"},
 		{"token expires soon", "expiry", expires(3 * 24 * time.Hour), "token-expiry", Warning, "expires on", "new token"},
 		{"token expired", "expiry", expires(-time.Hour), "token-expiry", Failure, "expired on", "new token"},
@@ -126,6 +126,9 @@ func accountFaults() []planted {
 		{"budget used up", "budget", func(s *setup) { s.spend = 1000 }, "budget", Failure, "0 of 1000", "support"},
 		{"clock slow", "clock", clock(5 * time.Minute), "clock", Warning, "behind", "NTP"},
 		{"clock fast", "clock", clock(-5 * time.Minute), "clock", Warning, "ahead of", "NTP"},
+		{"role without Notifications > Read", "rights webhook", func(s *setup) {
+			s.token.Permissions = without(newRights(), "Notifications > Read")
+		}, "webhook", Failure, "403", "Account > Observability > Notifications > Read"},
 		{"webhook to another address", "webhook", hook("https://old.example/northflank"), "webhook", Failure, "no webhook of the account sends to " + hookURL, "webhook create"},
 		{"webhook with another path", "webhook", hook("https://worker.example/"), "webhook", Failure, "prefect worker", "webhook create"},
 	}

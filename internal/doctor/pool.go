@@ -174,8 +174,12 @@ func checkDeployments(ctx context.Context, e *exam, a *answers) {
 	if e.unseen {
 		a.warn("", "only the first %d deployments were looked at", maxDeployments)
 	}
-	if !a.found() {
-		a.ok("job variables of %d deployments can be used", e.deployments)
+	switch {
+	case a.found():
+	case e.deployments == 0:
+		a.ok("the work pool has no deployments yet")
+	default:
+		a.ok("the job variables of every deployment can be used (%d)", e.deployments)
 	}
 }
 

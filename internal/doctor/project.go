@@ -26,7 +26,8 @@ func checkProject(ctx context.Context, e *exam, a *answers) {
 		defer cancel()
 		read, err := acc.client.GetProject(ctx, p.id)
 		switch {
-		case errors.Is(err, northflank.ErrForbidden) && e.outcome[permissionsCheck].Status == OK: // reading a project is no right to run in it
+		case e.refusedBefore(a, err):
+		case errors.Is(err, northflank.ErrForbidden): // reading a project is no right to run in it
 			a.err(Warning, err, "")
 		case err != nil:
 			p.missing = errors.Is(err, northflank.ErrNotFound)
@@ -274,7 +275,9 @@ func checkBuilds(ctx context.Context, e *exam, a *answers) {
 			if _, read := builds[key]; !read {
 				var err error
 				if builds[key], err = newestBuilds(ctx, acc.client, p.id, want.ID); err != nil {
-					e.trouble(a, err, "")
+					if !e.refusedBefore(a, err) {
+						e.trouble(a, err, "")
+					}
 					return
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"github.com/northflank/prefect-northflank/internal/jobspec"
@@ -102,11 +103,21 @@ func (e *exam) ofDeployment(ctx context.Context, preparer *worker.Preparer, d pr
 		}
 	}
 	if prepared != nil && prepared.Values != nil {
-		e.secrets = append(e.secrets, prepared.Values.Secrets...)
+		e.hide(prepared.Values.Secrets)
 		t.values, t.warnings = prepared.Values.Values, warningsOf(e.pool, prepared.Values)
 	}
 	e.read(t)
 	return t, nil
+}
+
+// hide keeps what came out of blocks out of the report, but for addresses
+// without credentials in them: where Northflank's API is, is to be read.
+func (e *exam) hide(texts []string) {
+	for _, text := range texts {
+		if u, err := url.Parse(text); err != nil || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && u.Scheme != "http" {
+			e.secrets = append(e.secrets, text)
+		}
+	}
 }
 
 // withoutCredentials is the pool with no place for credentials in its template;
@@ -148,7 +159,7 @@ func (e *exam) ofPool(ctx context.Context) *target {
 		t.blame(err)
 		return t
 	}
-	e.secrets = append(e.secrets, values.Secrets...)
+	e.hide(values.Secrets)
 	t.values = values.Values
 	if name, _ := t.values["credentials_block"].(string); name != "" {
 		delete(t.values, "credentials")
@@ -230,7 +241,6 @@ type account struct {
 	of       string // who uses it
 	token    secret.Value
 	info     northflank.TokenInfo
-	told     bool // info is from Northflank
 	usable   bool // the token is accepted
 	noLogs   bool // its role may not read logs
 	projects []*project
