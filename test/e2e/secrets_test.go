@@ -66,6 +66,12 @@ func TestSecretsStaySecret(t *testing.T) {
 
 	keep(f.program("", "render", "--deployment", "greet/"+f.pool))
 	keep(f.program("", "render", "--flow-run", completed.ID, "--output", "json"))
+	keep(f.program("", "runs", "--pool", f.pool, "--output", "json"))
+	output := f.program("", "runs", "logs", crashed.ID)
+	if !strings.Contains(output, "the secret is ***") {
+		t.Errorf("runs logs shows %q, want the last output without the secret", output)
+	}
+	keep(output)
 	_, requests, _ := strings.Cut(northflank.Log(), "\n") // the first line hands out its own token
 	seen := map[string]string{
 		"what commands printed":      strings.Join(printed, "\n"),
