@@ -201,7 +201,7 @@ func lookAtJob(ctx context.Context, key jobKey, wanted []*Sight, requests int) (
 		}
 	}
 	for _, s := range missing {
-		s.Absent = true
+		s.Absent = time.Since(s.since) > 2*time.Minute // a list may be some seconds late
 	}
 	return seen/northflank.PageSize + 1, nil
 }

@@ -181,6 +181,8 @@ func TestInspectorLook(t *testing.T) {
 				s.Fatal(err)
 			}
 		}
+		check("jobs deleted right after the start", s.account, 20, "unseen unseen unseen absent absent none", 3, 0)
+		time.Sleep(3 * time.Minute)
 		check("deleted jobs", s.account, 20, "absent absent absent absent absent none", 3, 0)
 	})
 }
