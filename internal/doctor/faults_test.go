@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -116,7 +117,21 @@ func accountFaults() []planted {
 	clock := func(d time.Duration) func(*setup) {
 		return func(s *setup) { s.wrapNorthflank = append(s.wrapNorthflank, dated(d)) }
 	}
+	// Northflank's tokens are JSON web tokens, which say themselves when they end.
+	webToken := func(claims string) func(*setup) {
+		return func(s *setup) {
+			s.switches[emulator.SwitchTokenInfo] = "absent"
+			s.token.Value = "eyJhbGciOiJIUzI1NiJ9." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2lnbmF0dXJl"
+			s.block = with(s.block, "api_token", s.token.Value)
+		}
+	}
 	return []planted{
+		{"web token that expires soon", "expiry token block rights team etl-project etl-credentials", webToken(fmt.Sprintf(`{"exp":%d}`, time.Date(2000, 1, 3, 0, 0, 0, 0, time.UTC).Unix())), "token-expiry", Warning, "expires on 3 January 2000", "new token"},
+		{"web token of an organisation", "expiry token block rights team etl-project etl-credentials", webToken(`{"entityType":"org"}`), "team", Failure, "organisation", "--team-id"},
+		{"token of one deployment revoked", "another token etl-credentials block", func(s *setup) {
+			s.another = map[string]any{"api_token": "revoked-token", "base_url": northflankURL}
+			s.gpu = with(s.gpu, "credentials_block", "another")
+		}, "northflank-token", Failure, `account of deployment "flow/gpu"`, "token is refused"},
 		{"Northflank is down", "northflank", northflankDown, "northflank-api", Failure, "reach " + northflankURL + ": no route to host", "HTTPS_PROXY"},
 		{"token revoked", "token", func(s *setup) { s.token.Value = "another" }, "northflank-token", Failure, "401", "token is refused"},
 		{"token expires soon", "expiry", expires(3 * 24 * time.Hour), "token-expiry", Warning, "expires on", "new token"},

@@ -64,6 +64,10 @@ func checkVersion(ctx context.Context, e *exam, a *answers) {
 	case warning != "":
 		e.older = true
 		a.warn("upgrade the server when you can", "%s", warning)
+	case e.o.Settings.IsCloud():
+		a.ok("Prefect Cloud has no version to look at")
+	case !e.o.Settings.ServerVersionCheck:
+		a.skip("", "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED is false")
 	default:
 		a.ok("the Prefect server's version fits")
 	}
@@ -119,7 +123,7 @@ func checkReach(ctx context.Context, e *exam, a *answers) {
 		a.skip(because.Because, "not checked for deployments, which may give flow runs another address")
 	}
 	if !a.found() {
-		a.ok("its address is not one of this machine or of a private network, or Northflank is local too")
+		a.ok("flow runs do not get an address of this machine or of a private network, or Northflank is local too")
 	}
 }
 

@@ -46,6 +46,7 @@ type setup struct {
 	poolRef  bool   // the pool's template refers to the credentials block
 	noBlock  bool   // the block that it refers to was deleted
 	block    map[string]any
+	another  map[string]any // a block of that name
 	worker   bool
 	etl      map[string]any // job variables of the deployments
 	built    map[string]any
@@ -166,6 +167,9 @@ func (w *world) furnishPrefect(t *testing.T, s *setup) {
 	id := "00000000-0000-7000-8000-00000000dead"
 	if !s.noBlock {
 		id = w.prefect.AddBlock("northflank", "creds", s.block, "api_token")
+	}
+	if s.another != nil {
+		w.prefect.AddBlock("northflank", "another", s.another, "api_token")
 	}
 	if s.poolRef {
 		template, err := jobspec.WithCredentialsDefault(s.pool.Template, id)

@@ -156,10 +156,14 @@ func decode(data []byte, out any) error {
 }
 
 // Health asks GET /health, which needs no authorisation. What answers with a web
-// page is not taken for Prefect.
+// page is not taken for a Prefect server; what Prefect Cloud answers beside its
+// status is not documented.
 func (c *Client) Health(ctx context.Context) error {
-	var anything any
-	if err := c.call(ctx, routeHealth, request{}, &anything); err != nil {
+	var answer any = new(any)
+	if c.settings.IsCloud() {
+		answer = nil
+	}
+	if err := c.call(ctx, routeHealth, request{}, answer); err != nil {
 		return fmt.Errorf("check health of the Prefect API: %w", err)
 	}
 	return nil
