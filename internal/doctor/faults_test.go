@@ -257,11 +257,11 @@ func TestPlantedFaults(t *testing.T) {
 
 // TestPlantedPairs plants two faults that can be there together: each is found,
 // or the doctor says which of its findings hides it. SIMULATE=full takes every two
-// faults, and not only one of each check.
+// faults, and not a third of those of different checks.
 func TestPlantedPairs(t *testing.T) {
 	t.Parallel()
-	all := plantedFaults()
-	if os.Getenv("SIMULATE") != "full" {
+	all, full := plantedFaults(), os.Getenv("SIMULATE") == "full"
+	if !full {
 		met := map[string]bool{}
 		all = slices.DeleteFunc(all, func(f planted) bool {
 			known := met[f.check]
@@ -272,8 +272,8 @@ func TestPlantedPairs(t *testing.T) {
 	for i, first := range all {
 		t.Run(first.name, func(t *testing.T) {
 			t.Parallel()
-			for _, second := range all[i+1:] {
-				if excludes(first, second) {
+			for j, second := range all[i+1:] {
+				if excludes(first, second) || !full && j%3 != 0 {
 					continue
 				}
 				synctest.Test(t, func(t *testing.T) {
