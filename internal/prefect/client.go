@@ -41,6 +41,7 @@ type Client struct {
 	settings *Settings
 	logger   *slog.Logger
 	chain    stage
+	errs     *errorStage
 	identity *identity
 
 	// For the event stream, which is no exchange of the chain.
@@ -72,8 +73,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if s.CSRFEnabled && !s.IsCloud() {
 		wire = newCSRFStage(wire, observeStage(wire, o.Logger, o.Observe)).do
 	}
+	client.errs = newErrorStage(wire, s)
 	retry := &retryStage{
-		next:       newErrorStage(wire, s).do,
+		next:       client.errs.do,
 		maxRetries: s.MaxRetries, jitter: s.RetryJitter, extraCodes: s.RetryExtraCodes,
 		logger: o.Logger, maintenance: o.Maintenance,
 	}
@@ -121,10 +123,10 @@ func (c *Client) send(ctx context.Context, id routeID, r request) (*exchange, *r
 func (c *Client) unreadable(ex *exchange, rep *reply, err error) error {
 	e := &Error{
 		Status: rep.status, Method: ex.route.Method, Path: ex.path, Attempts: ex.attempts,
-		Message: "the answer cannot be read: " + err.Error(), cause: err, uncertain: ex.route.changes(),
+		Message: c.errs.fit("the answer cannot be read: " + err.Error()), cause: err, uncertain: ex.route.changes(),
 	}
 	if !rep.isJSON() {
-		e.Message = answerMessage(&reply{header: rep.header, body: []byte("-")})
+		e.Message = c.errs.fit(answerMessage(&reply{header: rep.header, body: []byte("-")}))
 		e.hint = "PREFECT_API_URL (from " + c.settings.origin("PREFECT_API_URL") +
 			") may not point at a Prefect API; for a Prefect server it ends in /api"
 	}
@@ -175,7 +177,7 @@ func (c *Client) ServerVersion(ctx context.Context) (string, error) {
 	if err := c.call(ctx, routeVersion, request{}, &version); err != nil {
 		return "", fmt.Errorf("read version of the Prefect server: %w", err)
 	}
-	return version, nil
+	return c.errs.fit(version), nil
 }
 
 // CheckServerVersion compares the server's version with the one that this

@@ -187,7 +187,7 @@ func (s *frameConn) ended(ctx context.Context, err error) error {
 func (s *frameConn) failed(message string, cause error) *Error {
 	return &Error{
 		Method: http.MethodGet, Path: s.path, Attempts: 1, retryAfter: -1,
-		Message: clip(s.errs.mask.Replace(message)), cause: cause,
+		Message: s.errs.fit(message), cause: cause,
 	}
 }
 

@@ -45,13 +45,13 @@ func (s *errorStage) do(ctx context.Context, ex *exchange) (*reply, error) {
 	}
 	e := &Error{Method: ex.route.Method, Path: ex.path, Attempts: ex.attempts, retryAfter: -1}
 	if err != nil {
-		e.Message, e.cause = s.mask.Replace(err.Error()), err
+		e.Message, e.cause = s.fit(err.Error()), err
 		e.uncertain = ex.route.changes() && !neverSent(err)
 		e.hint = s.transportHint(err)
 		return nil, e
 	}
 	e.Status = rep.status
-	e.Message = clip(s.mask.Replace(answerMessage(rep)))
+	e.Message = s.fit(answerMessage(rep))
 	e.uncertain = ex.route.changes() && !rep.unsent && rep.status >= 500
 	e.retryAfter = parseRetryAfter(rep.header.Get("Retry-After"), time.Now())
 	e.maintenance = rep.header.Get("Prefect-Maintenance") == "true"
@@ -120,6 +120,9 @@ func nonEmpty(parts []string) []string {
 	}
 	return kept
 }
+
+// fit is a text of others without our credentials, fit to be shown.
+func (s *errorStage) fit(text string) string { return clip(s.mask.Replace(text)) }
 
 // clip makes a server's text fit to be shown: without control characters, and not
 // longer than maxMessageBytes.
