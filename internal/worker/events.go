@@ -115,6 +115,15 @@ func (e *events) flush(ctx context.Context) {
 	}
 }
 
+// poolsRelated is the work pool as what an event of the worker relates to; nothing
+// while there is none.
+func poolsRelated(pool prefect.WorkPool) []map[string]string {
+	if pool.ID == "" {
+		return nil
+	}
+	return []map[string]string{poolRelated(pool)}
+}
+
 // poolRelated is the work pool as a related resource.
 func poolRelated(pool prefect.WorkPool) map[string]string {
 	return map[string]string{

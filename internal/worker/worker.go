@@ -163,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	fmt.Fprintf(w.Out, "Worker '%s' started!\n", w.Name)
 	w.log.DebugContext(ctx, "worker started", "worker", w.Name)
-	started := w.events.emit("prefect.worker.started", []map[string]string{poolRelated(w.currentPool())}, "")
+	started := w.events.emit("prefect.worker.started", poolsRelated(w.currentPool()), "")
 
 	// Work that must not break off half-way at a stop gets some more time.
 	work, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -176,7 +176,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		err = nil
 	}
 	cancelWork()
-	w.events.emit("prefect.worker.stopped", []map[string]string{poolRelated(w.currentPool())}, started)
+	w.events.emit("prefect.worker.stopped", poolsRelated(w.currentPool()), started)
 	w.lastWords(ctx)
 	fmt.Fprintf(w.Out, "Worker '%s' stopped!\n", w.Name)
 	if n := w.table.size(); n > 0 {

@@ -24,6 +24,7 @@ import (
 // shared is what all tests use. It is set once, before the first test.
 var shared struct {
 	binary string
+	python localstack.Python
 	stack  *localstack.Stack
 	server *localstack.Prefect
 }
@@ -74,7 +75,7 @@ func runTests(m *testing.M) (int, error) {
 	if shared.server, err = stack.StartPrefect(ctx, localstack.PrefectOptions{Name: "prefect", Env: settings}); err != nil {
 		return 0, err
 	}
-	shared.binary, shared.stack = binary, stack
+	shared.binary, shared.python, shared.stack = binary, python, stack
 	interrupted := context.AfterFunc(ctx, func() { // nothing of ours is left behind
 		stack.Close()
 		os.Exit(130)
