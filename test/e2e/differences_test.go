@@ -40,6 +40,7 @@ const (
 // Reasons, as the page has them.
 const (
 	whyRunner    = "The process worker runs the flow in a process of its own, and reports what that does as well: the flow's steps, its output, a second Crashed, its events. A Northflank job run reports to Prefect itself."
+	whyLimit     = "Polls ask for no more flow runs than the worker can start soon: the answer is shorter when very many wait. Prefect gives 200 at most in either case."
 	whyNulls     = "Fields that are null, or have their default, are left out. Prefect takes them alike."
 	whyMessage   = "The states Pending and Submitting carry a message: who claims the flow run, and where it is started. A successor reads it after a crash."
 	whyLabels    = "More labels on a flow run: where its job run is to be found, for a successor."
@@ -69,6 +70,7 @@ var differences = []difference{
 	{fact: `state 4 .*`, stock: some, why: whyRunner},
 	{fact: `log line (Running|All deployment|Opening|Starting|Process|Completed|Check|Crash|Executing|Command|.*steps?|.*exit).*`, stock: some, why: whyRunner},
 
+	{fact: `poll limit`, ours: `[0-9 |]+`, why: whyLimit},
 	{fact: `state [1-3] state (data|state_details .*)`, stock: `<nil>|false`, why: whyNulls},
 	{fact: `log line .* task_run_id`, stock: `<nil>`, why: whyNulls},
 	{fact: `state [12] state message`, stock: `<nil>`, ours: `(Claimed by|Starting) Northflank .*`, why: whyMessage},

@@ -152,14 +152,3 @@ func (w *wire) all() []message {
 	defer w.mu.Unlock()
 	return slices.Clone(w.sent)
 }
-
-// count returns how many messages of a route were sent.
-func (w *wire) count(route string) int {
-	n := 0
-	for _, m := range w.all() {
-		if m.route == route {
-			n++
-		}
-	}
-	return n
-}
