@@ -56,6 +56,12 @@ const submissionsAtOnce = 8
 // unfinished then is recovered by the next worker, as after a crash.
 const stopWithin = 1500 * time.Millisecond
 
+// How long the last lines and events may take, and after a stop.
+const (
+	lastWordsWithin = 10 * time.Second
+	lastWordsAtStop = 400 * time.Millisecond
+)
+
 // Worker runs the flow runs of one work pool. See the package comment.
 type Worker struct {
 	Options
@@ -211,9 +217,14 @@ func (w *Worker) runLoops(ctx, work context.Context) error {
 	return err
 }
 
-// lastWords sends what is left for logs and events, briefly.
+// lastWords sends what is left for logs and events: briefly when somebody waits
+// for the worker to stop.
 func (w *Worker) lastWords(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 400*time.Millisecond)
+	within := lastWordsWithin
+	if ctx.Err() != nil {
+		within = lastWordsAtStop
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	ctx = prefect.WithoutRetry(ctx)
 	w.flowLogs.flush(ctx)

@@ -103,7 +103,7 @@ var differences = []difference{
 	{fact: `header of (a poll|the channel): X-Prefect-Northflank-Version`, ours: some, why: whyVersion},
 	{fact: `header of the channel: (Accept-Encoding|X-Prefect-Api-Version|X-Prefect-Worker-Name)`, ours: some, why: whyUpgrade},
 	{fact: `header of the channel: Sec-Websocket-Extensions`, stock: some, why: whyUpgrade},
-	{fact: `(frame auth|frame worker\.hello\.v1|header of the channel:|sends (GET|WS) /work_pools/\{name\}/workers/connect).*`, stock: some, why: whyNoChannel, perhaps: noPool},
+	{fact: `(frame auth|frame worker\.hello\.v1|header of the channel:|sends (GET|WS) /work_pools/\{name\}/workers/connect).*`, stock: some, why: whyNoChannel, perhaps: shortScenes + "|" + noPool},
 }
 
 const behavioursPage = "../../docs/reference/stock-worker.md"
