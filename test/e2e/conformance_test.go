@@ -105,7 +105,9 @@ func (c *contender) schedule(name, deployment string) {
 // scheduleIn makes one in a work queue.
 func (c *contender) scheduleIn(queue, name, deployment string) {
 	c.Helper()
-	made := call[object](c, c.api, http.MethodPost, "/deployments/"+deployment+"/create_flow_run", map[string]any{"name": name, "work_queue_name": queue})
+	made := call[object](c, c.api, http.MethodPost, "/deployments/"+deployment+"/create_flow_run", map[string]any{
+		"name": name, "work_queue_name": queue, "tags": []string{"second", "first"},
+	})
 	c.runs[made.ID] = name
 }
 
