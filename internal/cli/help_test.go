@@ -12,7 +12,7 @@ import (
 // commands are all that can be asked for help.
 var commands = []string{
 	"", "worker", "worker start", "pool", "pool create", "pool template", "pool upgrade",
-	"credentials", "credentials save", "credentials ls", "webhook", "webhook create", "webhook ls", "webhook delete", "render", "doctor", "runs", "runs logs", "runs cancel", "emulator", "emulator switches", "version", "completion",
+	"credentials", "credentials save", "credentials ls", "webhook", "webhook create", "webhook ls", "webhook delete", "render", "doctor", "runs", "runs logs", "runs cancel", "plans", "gpus", "regions", "projects", "emulator", "emulator switches", "version", "completion",
 }
 
 // TestHelp keeps every help text in a golden file, and on one screen.

@@ -87,7 +87,9 @@ func setUpScript(env *testscript.Env) error {
 	server := httptest.NewServer(w.prefect)
 	env.Defer(server.Close)
 	var err error
-	if w.northflank, err = emulator.New(emulator.Config{}); err != nil {
+	if w.northflank, err = emulator.New(emulator.Config{
+		Prices: map[string]float64{"nf-compute-20": 0.0075, "nf-compute-50": 0.0167, "nf-compute-400-16": 0.2, "l4-24": 0.8, "h100-80": 2.74},
+	}); err != nil {
 		return err
 	}
 	env.Defer(w.northflank.Close)

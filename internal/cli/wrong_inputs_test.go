@@ -86,6 +86,13 @@ var wrongUses = []wrongUse{
 	{name: "nothing to cancel", args: "runs cancel"},
 	{name: "cancelling an unknown flow run", args: "runs cancel crazy-otter"},
 
+	{name: "plans with an argument", args: "plans nf-compute-20"},
+	{name: "plans as a spreadsheet", args: "plans --output csv"},
+	{name: "regions of an unknown credentials block", args: "regions --credentials northflank-cred"},
+	{name: "GPUs at no address", args: "gpus", env: map[string]string{"NORTHFLANK_API_BASE_URL": "api.northflank.com"}},
+	{name: "projects without an account", args: "projects"},
+	{name: "projects that the token may not list", args: "projects", env: northflankAs("no-right")},
+
 	{name: "worker without a pool", args: "worker start"},
 	{name: "worker of another type", args: "worker start --pool my-pool --type process"},
 	{name: "webhook without a place to listen", args: "worker start --pool my-pool --webhook-url https://worker.example/nf"},

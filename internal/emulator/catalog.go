@@ -2,12 +2,13 @@ package emulator
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// plan is a row of GET /v1/plans. Prices are left at 0: nothing is billed here.
+// plan is a row of GET /v1/plans.
 type plan struct {
 	ID             string  `json:"id"`
 	Name           string  `json:"name"`
@@ -82,8 +83,16 @@ func knownPlan(id string) bool {
 	})
 }
 
+// hoursAMonth is what Northflank's monthly prices count with [inferred].
+const hoursAMonth = 720
+
 func (s *Server) listPlans(*request) (answer, *apiError) {
-	return answer{data: map[string]any{"plans": plans()}}, nil
+	list := plans()
+	for i := range list {
+		list[i].AmountPerHour = s.config.Prices[list[i].ID]
+		list[i].AmountPerMonth = math.Round(list[i].AmountPerHour*hoursAMonth*100) / 100 // to the cent
+	}
+	return answer{data: map[string]any{"plans": list}}, nil
 }
 
 func (s *Server) listRegions(*request) (answer, *apiError) {
@@ -92,7 +101,7 @@ func (s *Server) listRegions(*request) (answer, *apiError) {
 		devices = append(devices, map[string]any{
 			"id": g.id, "name": g.name, "manufacturer": "nvidia",
 			"memoryInfo": map[string]any{"sizeInMiB": g.memoryMiB}, "countOptions": g.counts,
-			"pricing": map[string]any{"onDemand": 0},
+			"pricing": map[string]any{"onDemand": math.Round(s.config.Prices[g.id] * 100)}, // US cents an hour
 		})
 	}
 	regions := []map[string]any{

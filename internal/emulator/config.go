@@ -29,6 +29,10 @@ type Config struct {
 	// DataDir keeps jobs, job runs and logs over a restart. Empty: memory only.
 	DataDir string
 
+	// Prices are what GET /plans and GET /regions tell, by id of a deployment plan
+	// or a GPU, in dollars an hour. Missing ones are 0: nothing is billed here.
+	Prices map[string]float64
+
 	// RateLimit is the number of requests a window; 0 is DefaultRateLimit,
 	// negative is no limit (the headers then show DefaultRateLimit).
 	RateLimit int

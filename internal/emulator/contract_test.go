@@ -169,6 +169,24 @@ func TestRunBodies(t *testing.T) {
 	})
 }
 
+// Northflank docs: amountPerHour in the plan's currency, pricing.onDemand in US
+// cents an hour.
+func TestPrices(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Prices: map[string]float64{"nf-compute-20": 0.0075, "h100-80": 2.74}})
+	plans := call(t, s, "GET", "/v1/plans", "").text
+	for _, want := range []string{
+		`"amountPerHour":0.0075,"cpuResource":0.2,"ramResource":512`, `"amountPerMonth":5.4,`, `"amountPerHour":0,"cpuResource":0.1`,
+	} {
+		if !strings.Contains(plans, want) {
+			t.Errorf("GET /v1/plans = %s, want in it %s", plans, want)
+		}
+	}
+	if regions := call(t, s, "GET", "/v1/regions", "").text; !strings.Contains(regions, `"pricing":{"onDemand":274}`) {
+		t.Errorf("GET /v1/regions = %s, want the H100 at 274 cents", regions)
+	}
+}
+
 // TestAnswers holds status and text of answers that are not about a field.
 func TestAnswers(t *testing.T) {
 	t.Parallel()

@@ -116,15 +116,32 @@ func (c *Client) ListBuilds(ctx context.Context, projectID, serviceID string) it
 
 // Region is a place where projects can be.
 type Region struct {
-	ID   string      `json:"id"`
-	Name string      `json:"name"`
-	GPUs []GPUDevice `json:"gpuDevices"`
+	ID       string      `json:"id"`   // "europe-west"
+	Name     string      `json:"name"` // "Europe West"
+	Location string      `json:"regionName"`
+	GPUs     []GPUDevice `json:"gpuDevices"`
 }
 
 // GPUDevice is a GPU that a region offers.
 type GPUDevice struct {
-	ID     string `json:"id"`           // "h100-80"
-	Counts []int  `json:"countOptions"` // how many of them a container may have
+	ID           string `json:"id"` // "h100-80"
+	Name         string `json:"name"`
+	Manufacturer string `json:"manufacturer"`
+	Counts       []int  `json:"countOptions"` // how many of them a container may have
+	Memory       struct {
+		MiB float64 `json:"sizeInMiB"` // 0: not told
+	} `json:"memoryInfo"`
+	Pricing struct {
+		OnDemand *float64 `json:"onDemand"` // US cents an hour; nil: not told
+	} `json:"pricing"`
+}
+
+// PricePerHour is what one GPU costs, in US dollars; nil when it is not told.
+func (d GPUDevice) PricePerHour() *float64 {
+	if d.Pricing.OnDemand == nil {
+		return nil
+	}
+	return new(*d.Pricing.OnDemand / 100)
 }
 
 // Regions lists Northflank's own regions; it needs no token. Northflank docs:

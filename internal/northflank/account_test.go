@@ -99,22 +99,53 @@ func TestListBuilds(t *testing.T) {
 	}
 }
 
+func TestListProjects(t *testing.T) {
+	t.Parallel()
+	c := scripted(t,
+		step{
+			want: "GET /v1/teams/acme/projects?page=1&per_page=100",
+			body: `{"data":{"projects":[{"id":"data","name":"Data","description":"pipelines"}]},"pagination":{"hasNextPage":true,"cursor":"c","count":1}}`,
+		},
+		step{
+			want: "GET /v1/teams/acme/projects?cursor=c&per_page=100",
+			body: `{"data":{"projects":[{"id":"web","name":"Web"}]},"pagination":{"hasNextPage":false,"count":1}}`,
+		})
+	c.team = "acme"
+	got, err := collect(c.ListProjects(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]ListedProject{{ID: "data", Name: "Data", Description: "pipelines"}, {ID: "web", Name: "Web"}}, got); diff != "" {
+		t.Errorf("ListProjects() (-want +got):\n%s", diff)
+	}
+}
+
 func TestRegions(t *testing.T) {
 	t.Parallel()
 	c := scripted(t, step{
 		want: "GET /v1/regions",
-		body: `{"data":{"regions":[{"id":"us-central","name":"US Central","gpuDevices":[{"id":"h100-80","name":"H100","countOptions":[1,2]}]},{"id":"europe-west","name":"Europe West"}]}}`,
+		body: `{"data":{"regions":[{"id":"us-central","name":"US Central","regionName":"Iowa","gpuDevices":[
+			{"id":"h100-80","name":"H100","manufacturer":"nvidia","memoryInfo":{"sizeInMiB":81920},"countOptions":[1,2],"pricing":{"onDemand":274}},
+			{"id":"new","name":"New","countOptions":[8],"pricing":null}]},{"id":"europe-west","name":"Europe West"}]}}`,
 	})
 	c.team = "never in this path"
 	got, err := c.Regions(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	h100 := GPUDevice{ID: "h100-80", Name: "H100", Manufacturer: "nvidia", Counts: []int{1, 2}}
+	h100.Memory.MiB, h100.Pricing.OnDemand = 81920, new(274.0)
 	want := []Region{
-		{ID: "us-central", Name: "US Central", GPUs: []GPUDevice{{ID: "h100-80", Counts: []int{1, 2}}}},
+		{ID: "us-central", Name: "US Central", Location: "Iowa", GPUs: []GPUDevice{h100, {ID: "new", Name: "New", Counts: []int{8}}}},
 		{ID: "europe-west", Name: "Europe West"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Regions() (-want +got):\n%s", diff)
+	}
+	if price := h100.PricePerHour(); price == nil || *price != 2.74 {
+		t.Errorf("PricePerHour() = %v, want 2.74", price)
+	}
+	if price := got[0].GPUs[1].PricePerHour(); price != nil {
+		t.Errorf("PricePerHour() without a price = %v, want none", *price)
 	}
 }

@@ -194,7 +194,7 @@ func TestPlans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []DeploymentPlan{{ID: "nf-compute-20", Name: "Compute 20", CPU: 0.2, MemoryMB: 512, PricePerHour: 0.0075, Currency: "USD"}}
+	want := []DeploymentPlan{{ID: "nf-compute-20", Name: "Compute 20", CPU: 0.2, MemoryMB: 512, PricePerHour: new(0.0075), PricePerMonth: new(5.4), Currency: "USD"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Plans() (-want +got):\n%s", diff)
 	}

@@ -12,6 +12,7 @@ type permission struct{ does, now, before string }
 
 // permissions by method and route (Northflank docs: role-based access control).
 var permissions = map[string]permission{
+	"GET " + routeProjects:   {"list projects", "Project > Projects > Manage > Read", ""},
 	"GET " + routeProject:    {"read the project", "Project > Projects > Manage > Read", ""},
 	"GET " + routeJobs:       {"list jobs", "Project > Jobs > General > Read", ""},
 	"PUT " + routeJobs:       {"create jobs", "Project > Jobs > General > Create", ""},
@@ -92,7 +93,7 @@ func (e *Error) notFoundHint() string {
 		return fmt.Sprintf("the job does not exist in project %q (deleted?), or the token does not see it", e.Project)
 	case routeBuilds:
 		return fmt.Sprintf("there is no such build service in project %q: check deployment_internal_id", e.Project)
-	case routePlans, routeRegions:
+	case routePlans, routeRegions, routeProjects:
 		return "check the Northflank API address"
 	}
 	return ""

@@ -59,6 +59,7 @@ type Call struct {
 
 // The routes, as shown in errors and metrics.
 const (
+	routeProjects   = "/projects"
 	routeProject    = "/projects/{project}"
 	routeJobs       = "/jobs"
 	routeJob        = "/jobs/{job}"
