@@ -54,6 +54,19 @@ $(PYTHON_TOOLS)/linters: tools/requirements.txt $(PYTHON_TOOLS)/installed
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
+DOCS_TOOLS := .local/docs-tools
+
+$(DOCS_TOOLS)/installed: docs/site/requirements.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS_TOOLS)/installed ## build the documentation as a static site, into dist/docs
+	$(DOCS_TOOLS)/bin/sphinx-build -q -W -E --keep-going -c docs/site -d .local/docs-cache docs dist/docs
+	@echo "Open dist/docs/index.html"
+
 .PHONY: image
 image: ## build the container image (CONTAINER=podman chooses another engine than docker)
 	$(CONTAINER) build --tag $(IMAGE):$(VERSION) .
@@ -94,7 +107,7 @@ chaos: ## kill the worker at every request in front of a real server (hours)
 
 .PHONY: e2e
 e2e: ## run the tests against a real Prefect server and a local Northflank
-	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos ./test/quickstart ./test/packaging
+	go test -tags e2e -count=1 -p 1 -parallel 4 -timeout 20m ./test/e2e ./test/chaos ./test/quickstart ./test/packaging ./test/docs
 
 # Python and Prefect that the package is tested with, beside those of e2e; see
 # test/quickstart/testdata/matrix. A Python that is not here is passed over.
@@ -117,7 +130,9 @@ lint: $(PYTHON_TOOLS)/linters ## check formatting, vet, go fix and staticcheck; 
 	go fix -tags e2e -diff ./...
 	$(TOOL) staticcheck -tags e2e ./...
 	$(PYTHON_TOOLS)/bin/ruff format --check python
+	$(PYTHON_TOOLS)/bin/ruff format --line-length 100 --check docs/site
 	$(PYTHON_TOOLS)/bin/ruff check python
+	$(PYTHON_TOOLS)/bin/ruff check --line-length 100 docs/site
 	$(PYTHON_TOOLS)/bin/hadolint Dockerfile
 
 .PHONY: vuln
@@ -130,6 +145,7 @@ format: $(PYTHON_TOOLS)/installed ## apply what lint wants: gofumpt, go fix and 
 	$(TOOL) gofumpt -w .
 	$(PYTHON_TOOLS)/bin/ruff check --fix --quiet python
 	$(PYTHON_TOOLS)/bin/ruff format --quiet python
+	$(PYTHON_TOOLS)/bin/ruff format --line-length 100 --quiet docs/site
 
 .PHONY: fuzz
 fuzz: ## fuzz each fuzz target for FUZZTIME (20s)
