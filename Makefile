@@ -67,6 +67,15 @@ docs: $(DOCS_TOOLS)/installed ## build the documentation as a static site, into 
 	$(DOCS_TOOLS)/bin/sphinx-build -q -W -E --keep-going -c docs/site -d .local/docs-cache docs dist/docs
 	@echo "Open dist/docs/index.html"
 
+.PHONY: share
+share: build ## write the manual page and the completions, into dist/share
+	@mkdir -p dist/share
+	$(BINARY) man > dist/share/prefect-northflank.1
+	$(BINARY) completion bash > dist/share/prefect-northflank.bash
+	$(BINARY) completion zsh > dist/share/_prefect-northflank
+	$(BINARY) completion fish > dist/share/prefect-northflank.fish
+	$(BINARY) completion pwsh > dist/share/prefect-northflank.ps1
+
 .PHONY: image
 image: ## build the container image (CONTAINER=podman chooses another engine than docker)
 	$(CONTAINER) build --tag $(IMAGE):$(VERSION) .

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
 	"strconv"
@@ -252,8 +251,7 @@ func forCatalog(ctx context.Context, cmd *cli.Command, io Streams) (asJSON bool,
 			return false, nil, err
 		}
 	}
-	client, _, err = newAccounts(slog.New(slog.DiscardHandler), false).Client(account.BaseURL, account.TeamID, account.Token)
-	if err != nil {
+	if client, err = northflankClient(account); err != nil {
 		return false, nil, badAccount(cmd.String("credentials"), err)
 	}
 	return asJSON, client, nil

@@ -17,9 +17,10 @@ import (
 
 func credentialsCommand(io Streams) *cli.Command {
 	return &cli.Command{
-		Name:     "credentials",
-		Usage:    "keep Northflank API tokens in Prefect",
-		Commands: []*cli.Command{credentialsSaveCommand(io), credentialsListCommand(io)},
+		Name:        "credentials",
+		Usage:       "keep Northflank API tokens in Prefect",
+		Description: "Examples:\n  prefect-northflank credentials save northflank-creds\n  prefect-northflank credentials ls",
+		Commands:    []*cli.Command{credentialsSaveCommand(io), credentialsListCommand(io)},
 	}
 }
 
@@ -109,9 +110,13 @@ func credentialsName(cmd *cli.Command) (string, error) {
 	}
 	name, err := oneArgument(cmd, "the name of the block")
 	if err == nil && !blockName.MatchString(name) {
-		return "", usagef("for example northflank-creds", "block name %q: Prefect takes lower-case letters, digits and hyphens", name)
+		return "", badBlockName(name)
 	}
 	return name, err
+}
+
+func badBlockName(name string) error {
+	return usagef("for example northflank-creds", "block name %q: Prefect takes lower-case letters, digits and hyphens", name)
 }
 
 // credentialsData reads what the flags say of the block; what they do not say is

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -85,7 +84,6 @@ func runDoctor(ctx context.Context, cmd *cli.Command, io Streams) error {
 		Settings: settings, Account: environmentAccount(), Pool: cmd.String("pool"), WebhookURL: address, Version: Version(),
 		Begin: progress(io.Err), Northflank: doctorClients(cmd, io),
 	})
-	fmt.Fprint(io.Err, endOfProgress(io.Err))
 	if ctx.Err() != nil {
 		return context.Canceled
 	}
@@ -115,29 +113,17 @@ func doctorClients(cmd *cli.Command, io Streams) northflank.Options {
 	return o
 }
 
-const clearLine = "\r\x1b[K"
-
-// progress shows on a terminal what is being checked; elsewhere nothing.
+// progress says what is being checked.
 func progress(w io.Writer) func(string) {
-	if !isTerminal(w) {
-		return nil
-	}
-	return func(check string) { fmt.Fprintf(w, clearLine+"checking %s ...", check) }
-}
-
-func endOfProgress(w io.Writer) string {
-	if !isTerminal(w) {
-		return ""
-	}
-	return clearLine
+	return func(check string) { waitingFor(w, "checking "+check) }
 }
 
 // marks are how a status is shown on a terminal: a symbol, and a colour.
 var marks = map[doctor.Status]struct{ symbol, colour string }{
-	doctor.OK:      {"✓", "\x1b[32m"},
-	doctor.Warning: {"!", "\x1b[33m"},
-	doctor.Failure: {"✗", "\x1b[31m"},
-	doctor.Skipped: {"-", "\x1b[2m"},
+	doctor.OK:      {"✓", green},
+	doctor.Warning: {"!", yellow},
+	doctor.Failure: {"✗", red},
+	doctor.Skipped: {"-", faint},
 }
 
 // printReport prints a line an answer, and the next step below it. Checks that
@@ -170,14 +156,10 @@ func printReport(w io.Writer, report doctor.Report) error {
 
 // shown is a status as a symbol on a terminal, and as a word elsewhere.
 func shown(w io.Writer, s doctor.Status) string {
-	m := marks[s]
-	switch {
-	case !isTerminal(w):
+	if !isTerminal(w) {
 		return fmt.Sprintf("%-8s", s)
-	case os.Getenv("NO_COLOR") != "":
-		return m.symbol
 	}
-	return m.colour + m.symbol + "\x1b[0m"
+	return coloured(w, marks[s].colour, marks[s].symbol)
 }
 
 func indented(text string) string { return strings.ReplaceAll(text, "\n", "\n         ") }

@@ -65,7 +65,6 @@ func runProbe(ctx context.Context, cmd *cli.Command, io Streams) error {
 	ctx, stop := stopOnSignal(ctx)
 	defer stop()
 	report, err := probe.Run(ctx, o)
-	fmt.Fprint(io.Err, endOfProgress(io.Err))
 	if len(report.Answers) == 0 && ctx.Err() == nil {
 		return errors.Join(err, os.Remove(path))
 	}

@@ -148,9 +148,10 @@ func (r emulatorReady) print(w io.Writer, format string) error {
 
 func emulatorSwitchesCommand(io Streams) *cli.Command {
 	return &cli.Command{
-		Name:  "switches",
-		Usage: "list the behaviours that Northflank does not document, with their positions",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: text or json", Value: "text"}},
+		Name:        "switches",
+		Usage:       "list the behaviours that Northflank does not document, with their positions",
+		Description: "Examples:\n  prefect-northflank emulator switches --output json\n  prefect-northflank emulator --switch aborted-run=gone",
+		Flags:       []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: text or json", Value: "text"}},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.String("output") == "json" {
 				return json.NewEncoder(io.Out).Encode(emulator.SwitchTable())

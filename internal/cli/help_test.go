@@ -11,8 +11,8 @@ import (
 
 // commands are all that can be asked for help.
 var commands = []string{
-	"", "worker", "worker start", "pool", "pool create", "pool template", "pool upgrade",
-	"credentials", "credentials save", "credentials ls", "webhook", "webhook create", "webhook ls", "webhook delete", "render", "doctor", "runs", "runs logs", "runs cancel", "plans", "gpus", "regions", "projects", "emulator", "emulator switches", "version", "completion",
+	"", "init", "worker", "worker start", "pool", "pool create", "pool template", "pool upgrade",
+	"credentials", "credentials save", "credentials ls", "webhook", "webhook create", "webhook ls", "webhook delete", "render", "doctor", "runs", "runs logs", "runs cancel", "estimate", "plans", "gpus", "regions", "projects", "emulator", "emulator switches", "man", "version", "completion",
 }
 
 // TestHelp keeps every help text in a golden file, and on one screen.
@@ -37,10 +37,30 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s --help has a line of %d characters, want %d at most: %s", command, n, maxColumns, line)
 			}
 		}
-		if strings.Contains(command, " ") && command != "emulator switches" && !strings.Contains(help, "Examples:") {
+		if !strings.Contains(help, "Examples:") {
 			t.Errorf("%s --help has no examples", command)
 		}
 		fmt.Fprintf(&all, "$ prefect-northflank %s\n%s\n", strings.TrimSpace(command+" --help"), help)
 	}
 	golden(t, file, all.String())
+}
+
+// The manual page has a section for each command.
+func TestManualIsWhole(t *testing.T) {
+	hermetic(t, nil)
+	status, page, _ := run(t, "", "man")
+	if status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	for _, command := range commands {
+		if command == "" {
+			continue
+		}
+		if want := `.SS "prefect\-northflank ` + strings.ReplaceAll(command, "-", `\-`); !strings.Contains(page, want) {
+			t.Errorf("the manual page has no %s", want)
+		}
+	}
+	if strings.Count(page, ".SS ") < len(commands)-1 {
+		t.Errorf("the manual page has %d sections, want one for each of %d commands", strings.Count(page, ".SS "), len(commands)-1)
+	}
 }

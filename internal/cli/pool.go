@@ -19,9 +19,10 @@ import (
 
 func poolCommand(io Streams) *cli.Command {
 	return &cli.Command{
-		Name:     "pool",
-		Usage:    "create and upgrade work pools",
-		Commands: []*cli.Command{poolCreateCommand(io), poolTemplateCommand(io), poolUpgradeCommand(io)},
+		Name:        "pool",
+		Usage:       "create and upgrade work pools",
+		Description: "Examples:\n  prefect-northflank pool create my-pool --project my-project\n  prefect-northflank pool upgrade my-pool --dry-run",
+		Commands:    []*cli.Command{poolCreateCommand(io), poolTemplateCommand(io), poolUpgradeCommand(io)},
 	}
 }
 
@@ -58,28 +59,19 @@ func createPool(ctx context.Context, cmd *cli.Command, io Streams) error {
 	if err != nil {
 		return err
 	}
-	project := cmd.String("project")
-	if v, _ := jobspec.Lookup("project_id"); project != "" && !v.Pattern.MatchString(project) {
-		return usagef("for example my-project", "--project %q: it must be %s", project, v.Constraint)
+	if err := checkProject(cmd.String("project")); err != nil {
+		return err
 	}
 	client, _, err := connect(cmd, io)
 	if err != nil {
 		return err
 	}
-	template, err := newTemplate(ctx, client, cmd)
-	if err != nil {
-		return err
-	}
-	create := client.CreateWorkPool
-	if cmd.Bool("paused") {
-		create = client.CreatePausedWorkPool
-	}
-	_, err = create(ctx, name, worker.Type, template)
+	err = createWorkPool(ctx, client, name, newPool{
+		template: cmd.String("base-job-template"), project: cmd.String("project"), block: cmd.String("credentials"), paused: cmd.Bool("paused"),
+	})
 	switch {
 	case errors.Is(err, prefect.ErrConflict):
 		return poolExists(ctx, client, cmd, name, io)
-	case errors.Is(err, prefect.ErrForbidden) && strings.HasPrefix(strings.ToLower(name), "prefect"):
-		return hinted{err, `choose another name: Prefect keeps those that begin with "prefect" to itself`}
 	case err != nil:
 		return err
 	}
@@ -87,24 +79,58 @@ func createPool(ctx context.Context, cmd *cli.Command, io Streams) error {
 	return nil
 }
 
+// checkProject refuses what no project's id is; "" is none.
+func checkProject(project string) error {
+	if v, _ := jobspec.Lookup("project_id"); project != "" && !v.Pattern.MatchString(project) {
+		return usagef("for example my-project", "--project %q: it must be %s", project, v.Constraint)
+	}
+	return nil
+}
+
+// newPool is what is said of a work pool that is to be created.
+type newPool struct {
+	template string // a file; "": our own
+	project  string
+	block    string // of credentials
+	paused   bool
+}
+
+// createWorkPool creates a work pool of our type; prefect.ErrConflict when the
+// name is taken.
+func createWorkPool(ctx context.Context, client *prefect.Client, name string, pool newPool) error {
+	template, err := newTemplate(ctx, client, pool)
+	if err != nil {
+		return err
+	}
+	create := client.CreateWorkPool
+	if pool.paused {
+		create = client.CreatePausedWorkPool
+	}
+	_, err = create(ctx, name, worker.Type, template)
+	if errors.Is(err, prefect.ErrForbidden) && strings.HasPrefix(strings.ToLower(name), "prefect") {
+		return hinted{err, `choose another name: Prefect keeps those that begin with "prefect" to itself`}
+	}
+	return err
+}
+
 const addVariable = "add it to the file; pool template prints one that has every job variable"
 
-// newTemplate is the base job template with what the flags put into it.
-func newTemplate(ctx context.Context, client *prefect.Client, cmd *cli.Command) (json.RawMessage, error) {
+// newTemplate is the base job template with what is put into it.
+func newTemplate(ctx context.Context, client *prefect.Client, pool newPool) (json.RawMessage, error) {
 	template := jobspec.BaseJobTemplate()
-	if path := cmd.String("base-job-template"); path != "" {
+	if pool.template != "" {
 		var err error
-		if template, err = readJSONObject(path); err != nil {
+		if template, err = readJSONObject(pool.template); err != nil {
 			return nil, err
 		}
 	}
-	if project := cmd.String("project"); project != "" {
+	if pool.project != "" {
 		var err error
-		if template, err = jobspec.WithDefault(template, "project_id", project); err != nil {
+		if template, err = jobspec.WithDefault(template, "project_id", pool.project); err != nil {
 			return nil, withHint(fmt.Errorf("--project: %w", err), addVariable)
 		}
 	}
-	name := cmd.String("credentials")
+	name := pool.block
 	if name == "" {
 		return template, nil
 	}

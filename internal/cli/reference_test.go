@@ -21,6 +21,9 @@ names the object and the cause, and the next step on a line that begins with ` +
 | 2 | the words of the call are off |
 | 130 | interrupted by Ctrl-C before it was done |
 
+On a terminal errors are coloured, unless ` + "`NO_COLOR`" + ` is set, and whatever takes longer than a second says what it waits for.
+` + "`prefect-northflank man`" + ` prints all of this as a manual page.
+
 A worker that Ctrl-C or SIGTERM stopped has done its work: 0.
 
 Prefect's settings come from where Prefect's own commands take them: the environment, ` + "`.env`, `prefect.toml`, `pyproject.toml`" + ` and the

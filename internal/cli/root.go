@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -83,7 +82,10 @@ func Main(args []string, io Streams) int {
 
 // MainContext is [Main] under a context: tests end a command by cancelling it.
 func MainContext(ctx context.Context, args []string, io Streams) int {
+	io, watch := watched(io)
+	waitingFor(io.Err, "waiting for an answer")
 	err := newRoot(io).Run(ctx, args)
+	watch.end()
 	if err == nil {
 		return ExitDone
 	}
@@ -104,16 +106,25 @@ func MainContext(ctx context.Context, args []string, io Streams) int {
 
 // printError prints an error and, on a line of its own, the next step.
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "error: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n       "))
+	fmt.Fprintf(w, "%s %s\n", coloured(w, red, "error:"), strings.ReplaceAll(err.Error(), "\n", "\n       "))
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(w, "hint:  %s\n", strings.ReplaceAll(hint, "\n", "\n       "))
+		fmt.Fprintf(w, "%s  %s\n", coloured(w, bold, "hint:"), strings.ReplaceAll(hint, "\n", "\n       "))
 	}
 }
+
+const rootHelp = `A worker for Prefect work pools of type northflank, and the tools around it. Begin
+with init in a folder with flows, or with doctor where something is wrong.
+
+Examples:
+  prefect-northflank init
+  prefect-northflank worker start --pool my-pool
+  prefect-northflank doctor --pool my-pool`
 
 func newRoot(io Streams) *cli.Command {
 	root := &cli.Command{
 		Name:                            "prefect-northflank",
 		Usage:                           "run Prefect flow runs as Northflank job runs",
+		Description:                     rootHelp,
 		Version:                         Version(),
 		HideVersion:                     true,
 		EnableShellCompletion:           true,
@@ -124,6 +135,7 @@ func newRoot(io Streams) *cli.Command {
 		ErrWriter:                       io.Err,
 		ExitErrHandler:                  func(context.Context, *cli.Command, error) {}, // Main prints, once
 		Commands: []*cli.Command{
+			initCommand(io),
 			workerCommand(io),
 			poolCommand(io),
 			credentialsCommand(io),
@@ -131,11 +143,13 @@ func newRoot(io Streams) *cli.Command {
 			renderCommand(io),
 			doctorCommand(io),
 			runsCommand(io),
+			estimateCommand(io),
 			plansCommand(io),
 			gpusCommand(io),
 			regionsCommand(io),
 			projectsCommand(io),
 			emulatorCommand(io),
+			manCommand(io),
 			versionCommand(io),
 		},
 	}
@@ -144,9 +158,11 @@ func newRoot(io Streams) *cli.Command {
 }
 
 // completeCommand gives every command of the tree the same manners: usage
-// errors are printed once, by [Main], and a mistyped subcommand is an error.
+// errors are printed once, by [Main], a mistyped subcommand is an error, and
+// shells complete flags, their values and arguments.
 func completeCommand(cmd *cli.Command) {
 	cmd.OnUsageError = onUsageError
+	cmd.ShellComplete = suggest
 	if cmd.Action == nil {
 		cmd.Action = refuseUnknownCommand
 	}
@@ -180,10 +196,4 @@ func refuseUnknownCommand(_ context.Context, cmd *cli.Command) error {
 		hint = fmt.Sprintf("did you mean %q? All commands: %s --help", near, cmd.FullName())
 	}
 	return usagef(hint, "%s has no command %q", cmd.FullName(), word)
-}
-
-// isTerminal reports whether w is a terminal that a person looks at.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && isTerminalFile(f)
 }

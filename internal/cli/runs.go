@@ -91,9 +91,9 @@ func listRuns(ctx context.Context, cmd *cli.Command, io Streams) error {
 
 // warn tells of an error that is no reason to stop.
 func warn(io Streams, err error) {
-	fmt.Fprintf(io.Err, "warning: %s\n", err)
+	fmt.Fprintf(io.Err, "%s %s\n", coloured(io.Err, yellow, "warning:"), err)
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(io.Err, "hint:    %s\n", hint)
+		fmt.Fprintf(io.Err, "%s    %s\n", coloured(io.Err, bold, "hint:"), hint)
 	}
 }
 
@@ -288,8 +288,12 @@ func age(now, then time.Time) string {
 	if then.IsZero() {
 		return "-"
 	}
-	d := max(now.Sub(then), 0)
-	day := 24 * time.Hour
+	return span(max(now.Sub(then), 0))
+}
+
+// span is a duration in its largest unit or two.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", d/time.Second)

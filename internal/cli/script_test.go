@@ -33,6 +33,8 @@ var update = flag.Bool("update", false, "write golden files anew")
 //	original-pool NAME                    make a work pool as 1.0.1 does, and edit its template
 //	new-deployment FLOW/NAME POOL [VARS]  make a deployment with job variables
 //	new-flow-run VAR FLOW/NAME [VARS] [NAME]  make a flow run; its id is in $VAR
+//	ran FLOW/NAME DURATION                make a flow run that was Running for so long
+//	taken ID                              let a worker have taken the flow run
 //	new-block TYPE NAME DATA              make a block
 //	live-worker POOL NAME                 let a worker be online
 //	template POOL FILE                    write a work pool's template to a file
@@ -57,6 +59,8 @@ func TestScripts(t *testing.T) {
 			"original-pool":  inWorld(originalPool),
 			"new-deployment": inWorld(newDeployment),
 			"new-flow-run":   inWorld(newFlowRun),
+			"ran":            inWorld(ranFlowRun),
+			"taken":          inWorld(takenFlowRun),
 			"new-block":      inWorld(newBlock),
 			"live-worker":    inWorld(liveWorker),
 			"template":       inWorld(storedTemplate),
@@ -154,6 +158,16 @@ func newFlowRun(ts *testscript.TestScript, w *world, args []string) {
 	ts.Setenv(args[0], w.prefect.Schedule(testkit.FlowRunSpec{
 		Deployment: w.deployments[args[1]], Name: cmp.Or(args[3], "crazy-otter"), JobVariables: object(ts, args[2]),
 	}))
+}
+
+func ranFlowRun(ts *testscript.TestScript, w *world, args []string) {
+	took, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	w.prefect.Ran(testkit.FlowRunSpec{Deployment: w.deployments[args[0]]}, took)
+}
+
+func takenFlowRun(_ *testscript.TestScript, w *world, args []string) {
+	w.prefect.SetState(args[0], testkit.State{Type: prefect.StatePending}, true)
 }
 
 func newBlock(ts *testscript.TestScript, w *world, args []string) {

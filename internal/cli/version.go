@@ -43,8 +43,9 @@ var pseudoVersion = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})(\+|$)`)
 
 func versionCommand(io Streams) *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version",
+		Name:        "version",
+		Usage:       "print the version",
+		Description: "Prints the version, the commit it was built from, and for which machines.\n\nExamples:\n  prefect-northflank version",
 		Action: func(context.Context, *cli.Command) error {
 			from := runtime.Version()
 			if info, ok := debug.ReadBuildInfo(); ok {

@@ -19,9 +19,10 @@ import (
 
 func webhookCommand(io Streams) *cli.Command {
 	return &cli.Command{
-		Name:     "webhook",
-		Usage:    "let Northflank tell workers of job runs that end",
-		Commands: []*cli.Command{webhookCreateCommand(io), webhookListCommand(io), webhookDeleteCommand(io)},
+		Name:        "webhook",
+		Usage:       "let Northflank tell workers of job runs that end",
+		Description: "Examples:\n  prefect-northflank webhook create --url https://worker.example/northflank\n  prefect-northflank webhook ls",
+		Commands:    []*cli.Command{webhookCreateCommand(io), webhookListCommand(io), webhookDeleteCommand(io)},
 	}
 }
 
@@ -43,7 +44,7 @@ func northflankAccount(ctx context.Context, cmd *cli.Command, io Streams) (*nort
 	if account.Token.IsZero() {
 		return nil, hinted{errors.New("no Northflank API token is set"), "name a saved block with --credentials (prefect-northflank credentials ls), or set NORTHFLANK_API_TOKEN"}
 	}
-	client, _, err := newAccounts(slog.New(slog.DiscardHandler), false).Client(account.BaseURL, account.TeamID, account.Token)
+	client, err := northflankClient(account)
 	if err != nil {
 		return nil, badAccount(cmd.String("credentials"), err)
 	}
@@ -51,6 +52,13 @@ func northflankAccount(ctx context.Context, cmd *cli.Command, io Streams) (*nort
 		fmt.Fprintf(io.Err, "warning: %s\n", warning)
 	}
 	return client, nil
+}
+
+// northflankClient is a client for an account. Without a token it reads what is
+// public.
+func northflankClient(account jobspec.Account) (*northflank.Client, error) {
+	client, _, err := newAccounts(slog.New(slog.DiscardHandler), false).Client(account.BaseURL, account.TeamID, account.Token)
+	return client, err
 }
 
 // badAccount says where credentials that cannot be used came from; block "" is
@@ -68,6 +76,10 @@ func blockAccount(ctx context.Context, cmd *cli.Command, io Streams, name string
 	if err != nil {
 		return jobspec.Account{}, err
 	}
+	return accountOf(ctx, client, name)
+}
+
+func accountOf(ctx context.Context, client *prefect.Client, name string) (jobspec.Account, error) {
 	document, err := client.BlockByName(ctx, jobspec.BlockTypeSlug, name)
 	if errors.Is(err, prefect.ErrNotFound) {
 		saved, _ := savedCredentials(ctx, client) // only makes the hint better

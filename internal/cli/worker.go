@@ -20,9 +20,10 @@ import (
 
 func workerCommand(io Streams) *cli.Command {
 	return &cli.Command{
-		Name:     "worker",
-		Usage:    "run flow runs of a work pool",
-		Commands: []*cli.Command{workerStartCommand(io)},
+		Name:        "worker",
+		Usage:       "run flow runs of a work pool",
+		Description: "Examples:\n  prefect-northflank worker start --pool my-pool",
+		Commands:    []*cli.Command{workerStartCommand(io)},
 	}
 }
 

@@ -25,6 +25,9 @@ type wrongUse struct {
 	files map[string]string
 }
 
+// aFlow is a folder that init can work on.
+var aFlow = map[string]string{"flows.py": "from prefect import flow\n\n\n@flow\ndef hello():\n    pass\n"}
+
 var wrongUses = []wrongUse{
 	{name: "unknown command", args: "redner"},
 	{name: "unknown subcommand", args: "pool craete my-pool"},
@@ -86,6 +89,28 @@ var wrongUses = []wrongUse{
 	{name: "nothing to cancel", args: "runs cancel"},
 	{name: "cancelling an unknown flow run", args: "runs cancel crazy-otter"},
 
+	{name: "flows that are not there", args: "init --pool my-pool"},
+	{name: "init where a prefect.yaml is", args: "init", files: map[string]string{"prefect.yaml": "deployments: []\n"}},
+	{name: "init with an argument", args: "init my-pool", files: aFlow},
+	{name: "flow without its function", args: "init --flow flows.py", files: aFlow},
+	{name: "flow of a file that is not there", args: "init --flow flow.py:hello", files: aFlow},
+	{name: "code from nowhere", args: "init --code ftp", files: aFlow},
+	{name: "code from a repository that is none", args: "init --pool my-pool --credentials northflank-creds --project p1 --code git", files: aFlow},
+	{name: "image without a tag", args: "init --image ghcr.io/me/flows", files: aFlow},
+	{name: "code in an image that is not named", args: "init --pool my-pool --credentials northflank-creds --project p1 --code image", files: aFlow},
+	{name: "deployment plan that is none", args: "init --pool my-pool --credentials northflank-creds --project p1 --code local --plan nf_", files: aFlow},
+	{name: "project that init cannot take", args: "init --project my_project", files: aFlow},
+	{name: "block that init cannot save", args: "init --credentials Northflank_Creds", files: aFlow},
+	{name: "block that init has no token for", args: "init --pool new-pool --credentials new-creds", files: aFlow},
+	{name: "init with a block without a token", args: "init --pool new-pool --credentials no-token", files: aFlow},
+	{name: "init for a pool of another type", args: "init --pool process-pool", files: aFlow},
+	{name: "estimate of an unknown pool", args: "estimate --pool my-pol"},
+	{name: "estimate of no days", args: "estimate --pool my-pool --days 0"},
+	{name: "estimate of no flow runs", args: "estimate --pool my-pool --limit 0"},
+	{name: "estimate of an argument", args: "estimate my-pool"},
+	{name: "manual page of a command", args: "man worker"},
+	{name: "completion for an unknown shell", args: "completion tcsh"},
+	{name: "completion with an argument", args: "completion bash pool"},
 	{name: "plans with an argument", args: "plans nf-compute-20"},
 	{name: "plans as a spreadsheet", args: "plans --output csv"},
 	{name: "regions of an unknown credentials block", args: "regions --credentials northflank-cred"},

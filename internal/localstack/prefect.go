@@ -86,9 +86,10 @@ type ProgramOptions struct {
 	Args  []string
 	Input string            // its standard input
 	Env   map[string]string // settings
+	Dir   string            // working folder; "" is the stack's
 }
 
 // Program runs our program to its end and returns what it printed.
 func (s *Stack) Program(ctx context.Context, options ProgramOptions) (string, error) {
-	return s.Run(ctx, ProcessSpec{Path: s.options.Binary, Args: options.Args, Env: options.Env}, options.Input)
+	return s.Run(ctx, ProcessSpec{Path: s.options.Binary, Args: options.Args, Env: options.Env, Dir: options.Dir}, options.Input)
 }

@@ -66,6 +66,7 @@ type FlowRun struct {
 	EndTime            time.Time      `json:"end_time,omitzero"`
 	ExpectedStartTime  time.Time      `json:"expected_start_time,omitzero"`
 	NextScheduledStart time.Time      `json:"next_scheduled_start_time,omitzero"`
+	TotalRunTime       float64        `json:"total_run_time,omitzero"` // seconds in RUNNING states that are over
 	RunCount           int            `json:"run_count"`
 	WorkPoolName       string         `json:"work_pool_name"`
 	WorkQueueID        string         `json:"work_queue_id"`

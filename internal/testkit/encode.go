@@ -71,7 +71,9 @@ func appendFlowRun(b []byte, r *flowRun, whole bool) []byte {
 	b = moment(b, "next_scheduled_start_time", r.nextStart)
 	b = moment(b, "start_time", r.startTime)
 	b = moment(b, "end_time", r.endTime)
-	b = append(b, `"total_run_time":0.0,"estimated_run_time":0.0,"estimated_start_time_delta":0.0,"auto_scheduled":false,"infrastructure_document_id":null,`...)
+	b = append(b, `"total_run_time":`...)
+	b = strconv.AppendFloat(b, r.runTime.Seconds(), 'f', -1, 64)
+	b = append(b, `,"estimated_run_time":0.0,"estimated_start_time_delta":0.0,"auto_scheduled":false,"infrastructure_document_id":null,`...)
 	b = strOrNull(b, "infrastructure_pid", r.infrastructurePID)
 	b = append(b, `"created_by":null,`...)
 	if whole {

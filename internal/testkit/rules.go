@@ -347,6 +347,9 @@ func (p *Prefect) write(r *flowRun, s State) {
 	r.history = append(r.history, s)
 	r.touch()
 
+	if was.Type == prefect.StateRunning {
+		r.runTime += s.Timestamp.Sub(was.Timestamp) // IncrementRunTime
+	}
 	if s.Type == prefect.StateRunning {
 		if r.startTime.IsZero() {
 			r.startTime = s.Timestamp

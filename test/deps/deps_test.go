@@ -27,6 +27,8 @@ var mayImport = map[string][]string{
 	"internal/jobspec":         {"internal/northflank"},
 	"internal/prefect":         {},
 	"internal/probe":           {"internal/northflank"},
+	"internal/estimate":        {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
+	"internal/starter":         {},
 	"internal/northflank":      {},
 	"internal/status":          {"internal/worker"},
 	"internal/secret":          {},

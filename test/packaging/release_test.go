@@ -3,6 +3,7 @@ package packaging
 import (
 	"bytes"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ type release struct {
 			Goos    string
 			Formats []string
 		} `yaml:"format_overrides"`
-		Files []string
+		Files []archived
 	}
 	SBOMs []struct {
 		Artifacts, Cmd  string
@@ -52,6 +53,21 @@ type release struct {
 }
 
 type glob struct{ Glob string }
+
+// archived are files of an archive, and where in it they are; a text alone is
+// their place in both.
+type archived struct {
+	Src, Dst    string
+	StripParent bool `yaml:"strip_parent"`
+}
+
+func (a *archived) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.ScalarNode {
+		return node.Decode(&a.Src)
+	}
+	type plain archived
+	return node.Decode((*plain)(a))
+}
 
 func readRelease(t *testing.T) release {
 	t.Helper()
@@ -113,9 +129,11 @@ func TestReleaseHasTheVersionOfTheSource(t *testing.T) {
 func TestReleaseHoldsWhatThereIs(t *testing.T) {
 	t.Parallel()
 	r := readRelease(t)
-	for _, path := range r.Archives[0].Files {
-		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
-			t.Errorf("archives are to hold %s: %v", path, err)
+	for _, file := range r.Archives[0].Files {
+		if made, ok := strings.CutSuffix(file.Src, "/*"); ok { // by a hook
+			find(t, "Makefile", `(?m)^(`+path.Base(made)+`): .*, into `+made+`$`)
+		} else if _, err := os.Stat(filepath.Join(root, file.Src)); err != nil {
+			t.Errorf("archives are to hold %s: %v", file.Src, err)
 		}
 	}
 	for _, hook := range r.Before.Hooks {
