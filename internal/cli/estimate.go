@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -129,7 +130,7 @@ func tellEstimate(io Streams, r estimate.Report) error {
 
 // tellLimits says what the figures do not hold.
 func tellLimits(w io.Writer, r estimate.Report) {
-	fmt.Fprintln(w, "Time to pull images and to start Prefect, waits between retries, storage, network and builds are not in these figures.")
+	fmt.Fprintf(w, "Not in these figures: %s.\n", strings.Join(r.LeavesOut, ", "))
 	var reasons []string
 	gpuAlone := false
 	for _, row := range r.Rows {

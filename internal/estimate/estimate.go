@@ -43,6 +43,13 @@ type Report struct {
 	Rows     []Row    `json:"deployments"`
 	Total    float64  `json:"total"` // of the rows that have a price
 	WithPlan *float64 `json:"total_with_plan,omitempty"`
+
+	LeavesOut []string `json:"leaves_out"` // what Northflank bills besides
+}
+
+// leavesOut is what neither Prefect nor Northflank's public lists tell.
+var leavesOut = []string{
+	"time to pull images and to start Prefect", "waits between a flow's own retries", "storage", "network", "builds",
 }
 
 // Row is about the flow runs of one deployment with one deployment plan.
@@ -81,7 +88,7 @@ type group struct {
 
 // Run reads the history and the prices.
 func Run(ctx context.Context, o Options) (Report, error) {
-	report := Report{Pool: o.Pool.Name, Days: o.Days, Currency: currency, Rows: []Row{}}
+	report := Report{Pool: o.Pool.Name, Days: o.Days, Currency: currency, Rows: []Row{}, LeavesOut: leavesOut}
 	groups, err := o.gather(ctx, &report)
 	if err != nil {
 		return Report{}, err

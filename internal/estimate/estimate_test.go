@@ -151,7 +151,7 @@ func TestRun(t *testing.T) {
 			}
 		}
 		want := Report{
-			Pool: "my-pool", Days: 7, FlowRuns: 10, NotBegun: 1, Currency: "USD", Total: 7.2 + 2.88 + 0.366,
+			Pool: "my-pool", Days: 7, FlowRuns: 10, NotBegun: 1, Currency: "USD", LeavesOut: leavesOut, Total: 7.2 + 2.88 + 0.366,
 			Rows: []Row{
 				{
 					Deployment: "etl/gpu", FlowRuns: 1, Seconds: Quantity{3600, 3600, 3600},
