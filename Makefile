@@ -105,6 +105,10 @@ test: unit simulate e2e ## run all tests
 unit: ## run the tests that need neither network nor Python
 	go test ./...
 
+.PHONY: tutorial
+tutorial: ## follow the tutorial from an empty folder, with a clock
+	TUTORIAL=1 go test -tags e2e -count=1 -timeout 10m -v -run TestCommands/first-flow ./test/docs
+
 .PHONY: simulate
 simulate: ## run 10,000 random histories, each kill, each large load, and every two faults of a set-up
 	SIMULATE=full GODEBUG=adaptivestackstart=1 go test -count=1 -timeout 10m -run TestRandomHistories ./internal/worker
