@@ -21,11 +21,12 @@ var valuesOf = map[string]candidates{
 	"project":     projectCandidates,
 	"deployment":  deploymentCandidates,
 	"plan":        planCandidates,
-	"output":      func(context.Context, *cli.Command) []string { return []string{"text", "json"} },
+	"output":      formatCandidates,
 }
 
 // argumentsOf lists what a command's arguments may be, by its name.
 var argumentsOf = map[string]candidates{
+	"pool schema":      poolCandidates,
 	"pool upgrade":     poolCandidates,
 	"credentials save": blockCandidates,
 	"webhook delete":   webhookCandidates,
@@ -47,6 +48,13 @@ func namesFrom[T any](list func(func(T, error) bool), name func(T) string) []str
 		names = append(names, name(item))
 	}
 	return names
+}
+
+func formatCandidates(_ context.Context, cmd *cli.Command) []string {
+	if cmd.Name == "validate" {
+		return []string{"text", "json", "sarif"}
+	}
+	return []string{"text", "json"}
 }
 
 func poolCandidates(ctx context.Context, cmd *cli.Command) []string {

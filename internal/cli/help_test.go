@@ -11,8 +11,8 @@ import (
 
 // commands are all that can be asked for help.
 var commands = []string{
-	"", "init", "worker", "worker start", "pool", "pool create", "pool template", "pool upgrade",
-	"credentials", "credentials save", "credentials ls", "webhook", "webhook create", "webhook ls", "webhook delete", "render", "doctor", "runs", "runs logs", "runs cancel", "estimate", "plans", "gpus", "regions", "projects", "emulator", "emulator switches", "man", "version", "completion",
+	"", "init", "worker", "worker start", "pool", "pool create", "pool template", "pool schema", "pool upgrade",
+	"credentials", "credentials save", "credentials ls", "webhook", "webhook create", "webhook ls", "webhook delete", "render", "validate", "doctor", "runs", "runs logs", "runs cancel", "estimate", "plans", "gpus", "regions", "projects", "emulator", "emulator switches", "man", "version", "completion",
 }
 
 // TestHelp keeps every help text in a golden file, and on one screen.

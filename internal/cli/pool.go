@@ -22,7 +22,7 @@ func poolCommand(io Streams) *cli.Command {
 		Name:        "pool",
 		Usage:       "create and upgrade work pools",
 		Description: "Examples:\n  prefect-northflank pool create my-pool --project my-project\n  prefect-northflank pool upgrade my-pool --dry-run",
-		Commands:    []*cli.Command{poolCreateCommand(io), poolTemplateCommand(io), poolUpgradeCommand(io)},
+		Commands:    []*cli.Command{poolCreateCommand(io), poolTemplateCommand(io), poolSchemaCommand(io), poolUpgradeCommand(io)},
 	}
 }
 

@@ -50,3 +50,18 @@ func TestReferencePage(t *testing.T) {
 	}
 	golden(t, page, all.String())
 }
+
+// TestReferenceSchema keeps the schema that the examples name as the program
+// prints it; -update writes it.
+func TestReferenceSchema(t *testing.T) {
+	page, err := filepath.Abs("../../examples/prefect.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hermetic(t, nil)
+	status, schema, stderr := run(t, "", "pool", "schema")
+	if status != 0 {
+		t.Errorf("pool schema: exit status %d: %s", status, stderr)
+	}
+	golden(t, page, schema)
+}

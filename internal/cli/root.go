@@ -141,6 +141,7 @@ func newRoot(io Streams) *cli.Command {
 			credentialsCommand(io),
 			webhookCommand(io),
 			renderCommand(io),
+			validateCommand(io),
 			doctorCommand(io),
 			runsCommand(io),
 			estimateCommand(io),

@@ -74,6 +74,14 @@ var wrongUses = []wrongUse{
 	{name: "deployment of a pool with a broken template", args: "render --deployment my-flow/of-broken-pool"},
 	{name: "name that no worker has", args: "render --deployment my-flow/of-my-pool --name a/b"},
 
+	{name: "no file to validate", args: "validate"},
+	{name: "two files to validate", args: "validate a.yaml b.yaml"},
+	{name: "folder to validate", args: "validate .", files: map[string]string{"prefect.yaml": "deployments: []"}},
+	{name: "unknown form of findings", args: "validate --output xml"},
+	{name: "schema of an unknown pool", args: "pool schema my-pol"},
+	{name: "schema of a pool of another type", args: "pool schema process-pool"},
+	{name: "schema of a pool with a broken template", args: "pool schema broken-pool"},
+
 	{name: "pools among which to choose", args: "runs"},
 	{name: "mistyped subcommand of runs", args: "runs log crazy-otter"},
 	{name: "unknown pool to list", args: "runs --pool my-pol"},

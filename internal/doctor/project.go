@@ -67,19 +67,9 @@ func checkPlan(ctx context.Context, e *exam, a *answers) {
 		if !ok || spec.Run.Billing == nil {
 			continue
 		}
-		plan := spec.Run.Billing.DeploymentPlan
-		ids := make([]string, len(e.plans))
-		for i, p := range e.plans {
-			ids[i] = p.ID
+		for _, d := range jobspec.PlanDoubts(spec.Run.Billing.DeploymentPlan, e.plans) {
+			grouped.add(Warning, t.of, d.Text, d.NextStep)
 		}
-		if plan == "" || slices.Contains(ids, plan) || strings.HasPrefix(plan, "nf-gpu-") { // GPU plans are not in the list
-			continue
-		}
-		next := "correct billing_deployment_plan, unless it is a plan of your own cluster"
-		if near, ok := jobspec.NearestName(plan, ids); ok {
-			next = fmt.Sprintf("did you mean %q? Otherwise %s", near, next)
-		}
-		grouped.add(Warning, t.of, fmt.Sprintf("Northflank lists no deployment plan %q", plan), next)
 	}
 	grouped.report(a)
 	if !a.found() {
@@ -110,8 +100,8 @@ func checkGPU(ctx context.Context, e *exam, a *answers) {
 		}
 		region := e.regionOf(t)
 		unplaced = unplaced || region == ""
-		for _, p := range gpuProblems(*gpu, regions, region) {
-			grouped.add(Warning, t.of, p[0], p[1])
+		for _, d := range jobspec.GPUDoubts(*gpu, regions, region) {
+			grouped.add(Warning, t.of, d.Text, d.NextStep)
 		}
 	}
 	grouped.report(a)
@@ -142,45 +132,6 @@ func (e *exam) regionOf(t *target) string {
 		}
 	}
 	return ""
-}
-
-// gpuProblems says what is odd about a GPU, each with the next step. A region
-// that is not Northflank's own is not judged.
-func gpuProblems(want northflank.GPUConfiguration, regions []northflank.Region, region string) (problems [][2]string) {
-	const own = "unless it is a GPU of your own cluster"
-	var types, offering []string
-	var counts []int
-	isOwn := false
-	for _, r := range regions {
-		isOwn = isOwn || r.ID == region
-		for _, g := range r.GPUs {
-			types = append(types, g.ID)
-			if g.ID == want.GPUType {
-				offering, counts = append(offering, r.ID), append(counts, g.Counts...)
-			}
-		}
-	}
-	if len(offering) == 0 {
-		next := "correct billing_gpu_type, " + own
-		if near, ok := jobspec.NearestName(want.GPUType, types); ok {
-			next = fmt.Sprintf("did you mean %q? Otherwise %s", near, next)
-		}
-		return [][2]string{{fmt.Sprintf("Northflank offers no GPU %q", want.GPUType), next}}
-	}
-	if isOwn && !slices.Contains(offering, region) {
-		problems = append(problems, [2]string{
-			fmt.Sprintf("GPU %q is not offered in the project's region %s", want.GPUType, region),
-			"use a project in " + strings.Join(offering, " or ") + ", or another GPU",
-		})
-	}
-	if len(counts) > 0 && want.GPUCount > 0 && !slices.Contains(counts, want.GPUCount) {
-		slices.Sort(counts)
-		problems = append(problems, [2]string{
-			fmt.Sprintf("GPU %q is not offered %d at a time", want.GPUType, want.GPUCount),
-			fmt.Sprintf("set billing_gpu_count to one of %v", slices.Compact(counts)),
-		})
-	}
-	return problems
 }
 
 // checkRegistry asks whether the credentials for private images exist.

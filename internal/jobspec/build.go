@@ -75,19 +75,19 @@ func (b *builder) strangers() {
 	for _, name := range slices.Sorted(slices.Values(b.in.Unknown)) {
 		switch near, ok := NearestName(name, known); {
 		case slices.Contains(known, name):
-			b.warn(name, fmt.Sprintf("the work pool's base job template does not have this job variable, so it is ignored; add it with: prefect-northflank pool upgrade %s", b.in.PoolName))
+			b.warn(KindNotInPool, name, fmt.Sprintf("the work pool's base job template does not have this job variable, so it is ignored; add it with: prefect-northflank pool upgrade %s", b.in.PoolName))
 		case ok:
-			b.warn(name, fmt.Sprintf("no such job variable, so it is ignored; did you mean %s?", near))
+			b.warn(KindUnknown, name, fmt.Sprintf("no such job variable, so it is ignored; did you mean %s?", near))
 		default:
-			b.warn(name, "no such job variable, so it is ignored; the job variables are listed in docs/reference/job-variables.md")
+			b.warn(KindUnknown, name, "no such job variable, so it is ignored; the job variables are listed in docs/reference/job-variables.md")
 		}
 	}
 	for _, name := range slices.Sorted(slices.Values(b.in.Unused)) {
 		if name == "build_configuration_docker_credentials" {
-			b.warn(name, "has no effect: the worker builds no images; for a private image set deployment_external_credentials")
+			b.warn(KindNoEffect, name, "has no effect: the worker builds no images; for a private image set deployment_external_credentials")
 			continue
 		}
-		b.warn(name, "has no place in the job_configuration of the work pool's base job template, so it is ignored; add it there or remove the variable")
+		b.warn(KindNoEffect, name, "has no place in the job_configuration of the work pool's base job template, so it is ignored; add it there or remove the variable")
 	}
 }
 
@@ -95,7 +95,7 @@ func (b *builder) strangers() {
 func (b *builder) project() string {
 	id := b.text("project_id")
 	if id == "" && !b.isSet("project_id") {
-		b.add("project_id", "is not set", "set it to the ID of your Northflank project, in the work pool or in the deployment's job_variables")
+		b.add(KindMissing, "project_id", "is not set", "set it to the ID of your Northflank project, in the work pool or in the deployment's job_variables")
 	}
 	return id
 }
@@ -109,16 +109,16 @@ func (b *builder) account() Account {
 	switch given := given.(type) {
 	case nil:
 		if b.isSet("credentials_block") {
-			b.add("credentials_block", "there is no Northflank block of this name", "create it with: prefect-northflank credentials save "+b.text("credentials_block"))
+			b.add(KindBlock, "credentials_block", "there is no Northflank block of this name", "create it with: prefect-northflank credentials save "+b.text("credentials_block"))
 			return account
 		}
 		if account.Token.IsZero() {
-			b.add("credentials", "no Northflank API token is configured", "save one with: prefect-northflank credentials save northflank-creds, then set credentials_block: northflank-creds, or start the worker with NORTHFLANK_API_TOKEN set")
+			b.add(KindMissing, "credentials", "no Northflank API token is configured", "save one with: prefect-northflank credentials save northflank-creds, then set credentials_block: northflank-creds, or start the worker with NORTHFLANK_API_TOKEN set")
 		}
 	case map[string]any:
 		account = b.blockAccount(given)
 	default:
-		b.add("credentials", "must be a Northflank block, not "+typeName(given), "give the block's name as credentials_block instead")
+		b.add(KindType, "credentials", "must be a Northflank block, not "+typeName(given), "give the block's name as credentials_block instead")
 	}
 	if team := b.text("team_id"); team != "" {
 		account.TeamID = team
@@ -138,11 +138,11 @@ func (b *builder) blockAccount(block map[string]any) Account {
 	token := field("api_token")
 	switch {
 	case token == "":
-		b.add("credentials", "the Northflank block has no api_token", "save it again with: prefect-northflank credentials save NAME")
+		b.add(KindMissing, "credentials", "the Northflank block has no api_token", "save it again with: prefect-northflank credentials save NAME")
 	case strings.Trim(token, "*") == "":
-		b.add("credentials", "holds the asterisks that Prefect shows in place of a token, not the token: it was copied from Prefect's answer or page", "name the block instead, credentials_block: NAME")
+		b.add(KindValue, "credentials", "holds the asterisks that Prefect shows in place of a token, not the token: it was copied from Prefect's answer or page", "name the block instead, credentials_block: NAME")
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		b.add("credentials", "api_token has spaces or other characters that no token has", "copy the token from Northflank again and save it with: prefect-northflank credentials save NAME")
+		b.add(KindValue, "credentials", "api_token has spaces or other characters that no token has", "copy the token from Northflank again and save it with: prefect-northflank credentials save NAME")
 	}
 	return Account{BaseURL: field("base_url"), TeamID: field("team_id"), Token: secret.New(token)}
 }
@@ -153,7 +153,7 @@ func (b *builder) baseURL(text string) string {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil {
-		b.add("credentials", "base_url is not the address of an API", "remove it, or write it like "+defaultBaseURL)
+		b.add(KindValue, "credentials", "base_url is not the address of an API", "remove it, or write it like "+defaultBaseURL)
 		return ""
 	}
 	return strings.TrimRight(text, "/")
@@ -179,7 +179,7 @@ func (b *builder) limits() limits {
 	}
 	l.settings.RunOnSourceChange = b.text("settings_run_on_source_change")
 	if l.settings.RunOnSourceChange != "never" && l.settings.RunOnSourceChange != "" {
-		b.warn("settings_run_on_source_change", "a new build will start this job outside Prefect, without a flow run; set it to never unless you want that")
+		b.warn(KindStartsAlone, "settings_run_on_source_change", "a new build will start this job outside Prefect, without a flow run; set it to never unless you want that")
 	}
 	return l
 }
@@ -222,7 +222,7 @@ func (b *builder) labels() map[string]string {
 		switch {
 		case e.Null:
 		case !labelKeyPattern.MatchString(e.Key) || !labelValuePattern.MatchString(e.Text):
-			b.warn("labels", fmt.Sprintf("%q is left out: Kubernetes allows 63 letters, digits and . _ - in a label and in its value", e.Key))
+			b.warn(KindValue, "labels", fmt.Sprintf("%q is left out: Kubernetes allows 63 letters, digits and . _ - in a label and in its value", e.Key))
 		default:
 			labels[e.Key] = e.Text
 		}
@@ -253,7 +253,7 @@ func (b *builder) keepSecretsOut() {
 		}
 		text, err := json.Marshal(b.in.Values[name])
 		if err == nil && b.scrub.Text(string(text)) != string(text) {
-			b.add(name, "holds a secret, and Northflank stores it with the job, where others can read it", "leave the secret out, or pass it in runtime_environment")
+			b.add(KindSecret, name, "holds a secret, and Northflank stores it with the job, where others can read it", "leave the secret out, or pass it in runtime_environment")
 		}
 	}
 }

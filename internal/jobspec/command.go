@@ -44,10 +44,10 @@ func (b *builder) docker(configType, entrypoint, command string) *northflank.Doc
 	if hasEntrypoint {
 		d.CustomEntrypoint = entrypoint
 		if entrypoint == "" && !b.isSet("deployment_docker_custom_entrypoint") {
-			b.add(name, "replaces the entrypoint, but deployment_docker_custom_entrypoint is not set", "set it, or use customCommand")
+			b.add(KindMissing, name, "replaces the entrypoint, but deployment_docker_custom_entrypoint is not set", "set it, or use customCommand")
 		}
 	} else if entrypoint != "" && configType != "" {
-		b.add(name, "keeps the image's entrypoint, but deployment_docker_custom_entrypoint is set", "remove one of them (null overrides the work pool)")
+		b.add(KindContradiction, name, "keeps the image's entrypoint, but deployment_docker_custom_entrypoint is set", "remove one of them (null overrides the work pool)")
 	}
 	if hasCommand {
 		d.CustomCommand = command
@@ -61,7 +61,7 @@ func (b *builder) docker(configType, entrypoint, command string) *northflank.Doc
 func (b *builder) buildpack(configType, entrypoint, command string) *northflank.Buildpack {
 	const name = "deployment_buildpack_config_type"
 	if !b.isSet("deployment_internal_id") {
-		b.add(name, "is for builds of a build service, but deployment_internal_id is not set", "set it, or remove "+name)
+		b.add(KindMissing, name, "is for builds of a build service, but deployment_internal_id is not set", "set it, or remove "+name)
 	}
 	if configType == "customCommand" && entrypoint != "" {
 		configType = "customEntrypointCustomCommand"
@@ -74,7 +74,7 @@ func (b *builder) buildpack(configType, entrypoint, command string) *northflank.
 	case "customEntrypointCustomCommand":
 		d.CustomEntrypoint = entrypoint
 		if entrypoint == "" && !b.isSet("deployment_docker_custom_entrypoint") {
-			b.add(name, "replaces the entrypoint, but deployment_docker_custom_entrypoint is not set", "set it, or use customCommand")
+			b.add(KindMissing, name, "replaces the entrypoint, but deployment_docker_custom_entrypoint is not set", "set it, or use customCommand")
 		}
 	}
 	d.CustomCommand = command
@@ -86,7 +86,7 @@ func (b *builder) buildpack(configType, entrypoint, command string) *northflank.
 func (b *builder) refuseCommand(configType string) {
 	for _, name := range []string{"deployment_docker_custom_command", "command"} {
 		if b.isSet(name) {
-			b.add(configType, "keeps the image's command, but "+name+" is set", "remove one of them (null overrides the work pool)")
+			b.add(KindContradiction, configType, "keeps the image's command, but "+name+" is set", "remove one of them (null overrides the work pool)")
 			return
 		}
 	}
@@ -109,9 +109,9 @@ func (b *builder) checkCommand(entrypoint, command string) {
 	switch {
 	case shellCommand.MatchString(entrypoint):
 		if strings.ContainsAny(command, " \t\n") && !quoted.MatchString(command) {
-			b.warn(name, "a shell with -c takes one argument, and Northflank splits the command at spaces; put the whole command in single quotes")
+			b.warn(KindCommand, name, "a shell with -c takes one argument, and Northflank splits the command at spaces; put the whole command in single quotes")
 		}
 	case shellWords.MatchString(command):
-		b.warn(name, "Northflank runs the command without a shell, and how it splits quotes is not published; for shell syntax set deployment_docker_custom_entrypoint to \"sh -c\" and put the whole command in single quotes")
+		b.warn(KindCommand, name, "Northflank runs the command without a shell, and how it splits quotes is not published; for shell syntax set deployment_docker_custom_entrypoint to \"sh -c\" and put the whole command in single quotes")
 	}
 }

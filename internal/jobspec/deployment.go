@@ -37,7 +37,7 @@ func (b *builder) source() source {
 	}
 	for _, name := range []string{"deployment_internal_branch", "deployment_internal_build_sha", "deployment_internal_build_id"} {
 		if b.isSet(name) {
-			b.add(name, "names a build, but no build service is set", "set deployment_internal_id, or remove it (null overrides the work pool)")
+			b.add(KindMissing, name, "names a build, but no build service is set", "set deployment_internal_id, or remove it (null overrides the work pool)")
 		}
 	}
 	return source{
@@ -50,16 +50,16 @@ func (b *builder) source() source {
 func (b *builder) checkBuild(build northflank.InternalBuild) {
 	for _, name := range []string{"deployment_external_image_path", "deployment_external_credentials"} {
 		if b.isSet(name) {
-			b.add(name, "an image and a build service (deployment_internal_id) exclude each other", "remove one of them (null overrides the work pool)")
+			b.add(KindContradiction, name, "an image and a build service (deployment_internal_id) exclude each other", "remove one of them (null overrides the work pool)")
 		}
 	}
 	switch {
 	case b.isSet("deployment_internal_build_sha") && build.BuildID != "":
-		b.add("deployment_internal_build_id", "a build and a commit (deployment_internal_build_sha) exclude each other", "remove one of them (null overrides the work pool)")
+		b.add(KindContradiction, "deployment_internal_build_id", "a build and a commit (deployment_internal_build_sha) exclude each other", "remove one of them (null overrides the work pool)")
 	case build.BuildSHA == "latest" && build.Branch == "":
-		b.warn("deployment_internal_build_sha", "latest of which branch is for Northflank to decide; set deployment_internal_branch")
-	case build == northflank.InternalBuild{ID: build.ID}:
-		b.warn("deployment_internal_id", "which build is run is for Northflank to decide; set deployment_internal_branch, deployment_internal_build_sha or deployment_internal_build_id")
+		b.warn(KindAnyBuild, "deployment_internal_build_sha", "latest of which branch is for Northflank to decide; set deployment_internal_branch")
+	case build == northflank.InternalBuild{ID: build.ID} && !b.isSet("deployment_internal_build_sha"):
+		b.warn(KindAnyBuild, "deployment_internal_id", "which build is run is for Northflank to decide; set deployment_internal_branch, deployment_internal_build_sha or deployment_internal_build_id")
 	}
 }
 
@@ -74,7 +74,7 @@ func (b *builder) image() string {
 	path = strings.TrimSpace(path)
 	last := path[strings.LastIndex(path, "/")+1:] // a colon before it belongs to the registry's port
 	if ok && path != "" && !strings.ContainsAny(last, ":@") {
-		b.add(name, "has no tag or digest, and Northflank requires one", fmt.Sprintf("add a tag, for example %q", path+":"+suggestedTag(path)))
+		b.add(KindValue, name, "has no tag or digest, and Northflank requires one", fmt.Sprintf("add a tag, for example %q", path+":"+suggestedTag(path)))
 		return ""
 	}
 	return b.text(name)
@@ -91,7 +91,7 @@ func suggestedTag(path string) string {
 func (b *builder) internalID() string {
 	id := b.text("deployment_internal_id")
 	if id != "" && len(id) < 3 {
-		b.add("deployment_internal_id", "must have at least 3 characters", "use the ID of the build service, for example \"my-build-service\"")
+		b.add(KindValue, "deployment_internal_id", "must have at least 3 characters", "use the ID of the build service, for example \"my-build-service\"")
 	}
 	return id
 }
@@ -112,9 +112,9 @@ func (b *builder) commit() string {
 	case strings.EqualFold(sha, "latest"):
 		return "latest"
 	case shortSHA.MatchString(sha):
-		b.add(name, fmt.Sprintf("is a shortened commit SHA of %d characters, and Northflank requires all 40", len(sha)), "get them with: git rev-parse "+sha)
+		b.add(KindValue, name, fmt.Sprintf("is a shortened commit SHA of %d characters, and Northflank requires all 40", len(sha)), "get them with: git rev-parse "+sha)
 	default:
-		b.add(name, "must be a commit SHA of 40 characters or latest", "get it with: git rev-parse HEAD")
+		b.add(KindValue, name, "must be a commit SHA of 40 characters or latest", "get it with: git rev-parse HEAD")
 	}
 	return ""
 }
@@ -146,7 +146,7 @@ func (b *builder) compute() compute {
 		return c
 	}
 	if gpuType == "" && !b.isSet("billing_gpu_type") {
-		b.add("billing_gpu_type", "is not set, although billing_gpu_enabled is true", "set it to the GPU of the deployment plan, for example \"h100-80\"")
+		b.add(KindMissing, "billing_gpu_type", "is not set, although billing_gpu_enabled is true", "set it to the GPU of the deployment plan, for example \"h100-80\"")
 	}
 	gpu := &northflank.GPU{Enabled: true, Configuration: &northflank.GPUConfiguration{GPUType: gpuType, GPUCount: count}}
 	if hasTimesliced {
@@ -185,19 +185,19 @@ var smallPlans = map[string]int{"nf-compute-10": 256, "nf-compute-20": 512}
 func (b *builder) checkPlan(plan string, gpu bool, gpuType string, count int) {
 	const name = "billing_deployment_plan"
 	if megabytes, small := smallPlans[plan]; small {
-		b.warnOnce(name, fmt.Sprintf("%s has %d MB of memory, which is tight for Prefect; if flow runs run out of memory use nf-compute-50", plan, megabytes))
+		b.warnOnce(KindMemory, name, fmt.Sprintf("%s has %d MB of memory, which is tight for Prefect; if flow runs run out of memory use nf-compute-50", plan, megabytes))
 	}
 	m := gpuPlan.FindStringSubmatch(plan)
 	fits := fmt.Sprintf("nf-gpu-%s-%dg", gpuType, count)
 	switch {
 	case gpu && gpuType != "" && m == nil:
-		b.warn(name, fmt.Sprintf("%q is not a GPU plan, although billing_gpu_enabled is true; the plan of this GPU is called %s", plan, fits))
+		b.warn(KindGPU, name, fmt.Sprintf("%q is not a GPU plan, although billing_gpu_enabled is true; the plan of this GPU is called %s", plan, fits))
 	case gpu && gpuType != "" && plan != fits:
-		b.warn(name, fmt.Sprintf("%q does not fit billing_gpu_type %q and billing_gpu_count %d; the plan of this GPU is called %s", plan, gpuType, count, fits))
+		b.warn(KindGPU, name, fmt.Sprintf("%q does not fit billing_gpu_type %q and billing_gpu_count %d; the plan of this GPU is called %s", plan, gpuType, count, fits))
 	case !gpu && m != nil:
-		b.warn(name, fmt.Sprintf("%q is a GPU plan, but without billing_gpu_enabled: true the container gets no GPU; set it and billing_gpu_type", plan))
+		b.warn(KindGPU, name, fmt.Sprintf("%q is a GPU plan, but without billing_gpu_enabled: true the container gets no GPU; set it and billing_gpu_type", plan))
 	case !gpu && gpuType != "":
-		b.warn("billing_gpu_type", "has no effect without billing_gpu_enabled: true; set it, or remove the type")
+		b.warn(KindGPU, "billing_gpu_type", "has no effect without billing_gpu_enabled: true; set it, or remove the type")
 	}
 }
 

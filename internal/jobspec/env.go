@@ -101,14 +101,14 @@ func (b *builder) checkVariable(name string, v entry, templates bool) {
 	key := name + "." + v.Key
 	switch {
 	case !envName.MatchString(v.Key):
-		b.addKey(name, key, v.Text, "the name has characters that Northflank does not take", "use letters, digits and _ . - / only")
+		b.addKey(KindValue, name, key, "the name has characters that Northflank does not take", "use letters, digits and _ . - / only")
 	case strings.ContainsRune(v.Text, 0):
-		b.addKey(name, key, v.Text, "the value has a NUL character, which no environment variable can hold", "remove it, or put the data into a file with runtime_files")
+		b.addKey(KindValue, name, key, "the value has a NUL character, which no environment variable can hold", "remove it, or put the data into a file with runtime_files")
 	case !templates && strings.Contains(v.Text, "${"):
-		b.addKey(name, key, v.Text, "the value has ${, which Northflank would replace before the container sees it, and which cannot be escaped",
+		b.addKey(KindValue, name, key, "the value has ${, which Northflank would replace before the container sees it, and which cannot be escaped",
 			"put the text into a file with runtime_files, or set runtime_environment_templates: true if Northflank shall replace it")
 	case v.Key == "PREFECT__FLOW_RUN_ID" && v.Text != b.in.FlowRun.ID:
-		b.warn(key, "the container will run this flow run instead of the one that was scheduled; remove it")
+		b.warn(KindValue, key, "the container will run this flow run instead of the one that was scheduled; remove it")
 	}
 }
 
@@ -122,7 +122,7 @@ func (b *builder) checkInherited(e environment) {
 		}
 		if strings.Contains(e.values[name], "${") {
 			b.problems = append(b.problems, Problem{
-				Variable: "env." + name, Origin: e.origins[name],
+				Kind: KindValue, Variable: "env." + name, Origin: e.origins[name],
 				Cause:    "the value has ${, which Northflank would replace before the container sees it, and which cannot be escaped",
 				NextStep: fmt.Sprintf("change it where the worker runs, or set env.%s in the job variables (null leaves it out)", name),
 			})
@@ -138,7 +138,7 @@ func (b *builder) files() map[string]northflank.RuntimeFile {
 		switch {
 		case f.Null:
 		case !strings.HasPrefix(f.Key, "/") || path.Clean(f.Key) != f.Key || f.Key == "/":
-			b.addKey("runtime_files", "runtime_files."+f.Key, f.Text, "must be the absolute path of a file, without . or .. in it", "for example \"/etc/app/settings.json\"")
+			b.addKey(KindValue, "runtime_files", "runtime_files."+f.Key, "must be the absolute path of a file, without . or .. in it", "for example \"/etc/app/settings.json\"")
 		default:
 			files[f.Key] = northflank.RuntimeFile{Data: base64.StdEncoding.EncodeToString([]byte(f.Text)), Encoding: "utf-8"}
 		}
@@ -157,6 +157,15 @@ var (
 	secretValue = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`)
 )
 
+// LooksSecret reports whether a variable of the environment holds a secret, by
+// its name or by the form of its value. Switches such as TOKEN_ENABLED hold none.
+func LooksSecret(name, value string) bool {
+	if _, isBoolean := toBoolean(value); value == "" || isBoolean {
+		return false
+	}
+	return secretName.MatchString(name) || secretValue.MatchString(value)
+}
+
 // secrets lists what must not be shown of the finished requests: the given
 // secrets, the token, values of variables that look like secrets by their
 // name or form, and files that hold any of these, in the form in which they are sent.
@@ -164,7 +173,7 @@ func (b *builder) secrets(spec Spec) []string {
 	all := slices.Clone(b.in.Secrets)
 	all = append(all, spec.Account.Token.Reveal())
 	for name, value := range spec.Run.RuntimeEnvironment {
-		if secretName.MatchString(name) || secretValue.MatchString(value) {
+		if LooksSecret(name, value) {
 			all = append(all, value)
 		}
 	}

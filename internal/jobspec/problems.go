@@ -5,8 +5,31 @@ import (
 	"strings"
 )
 
+// Kind says what sort of thing is wrong with a job variable. The words stay the
+// same from release to release: scripts look for them.
+type Kind string
+
+// The kinds of problems and warnings.
+const (
+	KindUnknown       Kind = "unknown-job-variable"
+	KindNotInPool     Kind = "not-in-work-pool"     // known, but the pool's template lacks it
+	KindNoEffect      Kind = "no-effect"            // given, and reaches nothing
+	KindMissing       Kind = "missing-job-variable" // another one needs it, or every flow run does
+	KindBlock         Kind = "unknown-block"
+	KindType          Kind = "wrong-type"
+	KindValue         Kind = "wrong-value"
+	KindContradiction Kind = "contradiction" // two that exclude each other
+	KindMemory        Kind = "small-memory"
+	KindGPU           Kind = "gpu-mismatch"
+	KindSecret        Kind = "secret-in-clear"
+	KindCommand       Kind = "shell-command"
+	KindAnyBuild      Kind = "any-build"    // which build is run is left open
+	KindStartsAlone   Kind = "starts-alone" // containers without a flow run
+)
+
 // Problem is one job variable that cannot be used as it is.
 type Problem struct {
+	Kind     Kind
 	Variable string
 	Value    string // as JSON, secrets hidden; "" when not set
 	Origin   Origin

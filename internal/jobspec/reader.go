@@ -21,29 +21,34 @@ type builder struct {
 }
 
 // add notes a problem of a variable.
-func (b *builder) add(name, cause, nextStep string) {
-	b.addKey(name, name, b.in.Values[name], cause, nextStep)
+func (b *builder) add(kind Kind, name, cause, nextStep string) {
+	b.addValue(kind, name, b.in.Values[name], cause, nextStep)
 }
 
-// addKey notes a problem of one key inside a variable of type map; key is the
-// name under which its origin is known.
-func (b *builder) addKey(name, key string, value any, cause, nextStep string) {
-	shown := b.show(name, value)
-	if key != name {
-		shown = "" // values of environments and files are nobody's business
-	}
+// addValue notes a problem of one value of a variable.
+func (b *builder) addValue(kind Kind, name string, value any, cause, nextStep string) {
 	b.problems = append(b.problems, Problem{
-		Variable: key, Value: shown, Origin: b.originOf(key, name),
+		Kind: kind, Variable: name, Value: b.show(name, value), Origin: b.in.Origins[name],
 		Cause: cause, NextStep: nextStep,
 	})
 }
 
-func (b *builder) warn(name, text string) {
-	b.warnings = append(b.warnings, Warning{Variable: name, Text: text})
+// addKey notes a problem of one key inside a variable of type map; key is the
+// name under which its origin is known. Its value is not shown: values of
+// environments and files are nobody's business.
+func (b *builder) addKey(kind Kind, name, key, cause, nextStep string) {
+	b.problems = append(b.problems, Problem{
+		Kind: kind, Variable: key, Origin: b.originOf(key, name),
+		Cause: cause, NextStep: nextStep,
+	})
 }
 
-func (b *builder) warnOnce(name, text string) {
-	b.warnings = append(b.warnings, Warning{Variable: name, Text: text, Once: true})
+func (b *builder) warn(kind Kind, name, text string) {
+	b.warnings = append(b.warnings, Warning{Kind: kind, Variable: name, Text: text})
+}
+
+func (b *builder) warnOnce(kind Kind, name, text string) {
+	b.warnings = append(b.warnings, Warning{Kind: kind, Variable: name, Text: text, Once: true})
 }
 
 // show writes a value as JSON for a message, secrets hidden and cut to a
@@ -94,24 +99,24 @@ func (b *builder) text(name string) string {
 	}
 	text, ok := toText(b.in.Values[name])
 	if !ok {
-		b.add(name, "must be a text, not "+typeName(b.in.Values[name]), example(v))
+		b.add(KindType, name, "must be a text, not "+typeName(b.in.Values[name]), example(v))
 		return ""
 	}
 	text = strings.TrimSpace(text)
 	if len(v.OneOf) > 0 {
 		return b.oneOf(v, text)
 	}
-	b.checkText(v, name, text)
+	b.checkText(v, text)
 	return text
 }
 
-func (b *builder) checkText(v Variable, key, text string) {
+func (b *builder) checkText(v Variable, text string) {
 	switch {
 	case text == "" || v.Pattern == nil:
 	case v.MaxLength > 0 && utf8.RuneCountInString(text) > v.MaxLength:
-		b.addKey(v.Name, key, text, fmt.Sprintf("must have at most %d characters", v.MaxLength), example(v))
+		b.addValue(KindValue, v.Name, text, fmt.Sprintf("must have at most %d characters", v.MaxLength), example(v))
 	case !v.Pattern.MatchString(text):
-		b.addKey(v.Name, key, text, "must be "+v.Constraint, example(v))
+		b.addValue(KindValue, v.Name, text, "must be "+v.Constraint, example(v))
 	}
 }
 
@@ -136,7 +141,7 @@ func (b *builder) oneOf(v Variable, text string) string {
 	if near, ok := NearestName(text, v.OneOf); ok {
 		next = fmt.Sprintf("did you mean %q?", near)
 	}
-	b.add(v.Name, "must be one of "+strings.Join(v.OneOf, ", "), next)
+	b.add(KindValue, v.Name, "must be one of "+strings.Join(v.OneOf, ", "), next)
 	return ""
 }
 
@@ -154,9 +159,9 @@ func (b *builder) integer(name string) (n int, set bool) {
 	n, ok := toInteger(b.in.Values[name])
 	switch {
 	case !ok:
-		b.add(name, "must be an integer", "write a number such as "+exampleInteger(v))
+		b.add(KindType, name, "must be an integer", "write a number such as "+exampleInteger(v))
 	case v.Max > 0 && (n < v.Min || n > v.Max):
-		b.add(name, fmt.Sprintf("must be between %d and %d", v.Min, v.Max), "write a number such as "+exampleInteger(v))
+		b.add(KindValue, name, fmt.Sprintf("must be between %d and %d", v.Min, v.Max), "write a number such as "+exampleInteger(v))
 	}
 	return n, true
 }
@@ -177,7 +182,7 @@ func (b *builder) boolean(name string) (value, set bool) {
 	}
 	value, ok := toBoolean(b.in.Values[name])
 	if !ok {
-		b.add(name, "must be true or false", "write true or false without quotes")
+		b.add(KindType, name, "must be true or false", "write true or false without quotes")
 	}
 	return value, true
 }
@@ -190,18 +195,18 @@ func (b *builder) list(name string) []string {
 	}
 	items, ok := b.in.Values[name].([]any)
 	if !ok {
-		b.add(name, "must be a list of texts, not "+typeName(b.in.Values[name]), `write it as a list, for example ["prefect"]`)
+		b.add(KindType, name, "must be a list of texts, not "+typeName(b.in.Values[name]), `write it as a list, for example ["prefect"]`)
 		return nil
 	}
 	var texts []string
 	for i, item := range items {
 		text, ok := toText(item)
 		if !ok {
-			b.add(name, fmt.Sprintf("item %d must be a text, not %s", i+1, typeName(item)), example(v))
+			b.add(KindType, name, fmt.Sprintf("item %d must be a text, not %s", i+1, typeName(item)), example(v))
 			continue
 		}
 		before := len(b.problems)
-		b.checkText(v, name, text)
+		b.checkText(v, text)
 		if len(b.problems) > before {
 			return nil // one message for the list
 		}
@@ -224,7 +229,7 @@ func (b *builder) entries(name string) []entry {
 	}
 	given, ok := b.in.Values[name].(map[string]any)
 	if !ok {
-		b.add(name, "must map names to texts, not be "+typeName(b.in.Values[name]), "write one NAME: value a line")
+		b.add(KindType, name, "must map names to texts, not be "+typeName(b.in.Values[name]), "write one NAME: value a line")
 		return nil
 	}
 	out := make([]entry, 0, len(given))
@@ -236,7 +241,7 @@ func (b *builder) entries(name string) []entry {
 		}
 		text, ok := scalarText(value)
 		if !ok {
-			b.addKey(name, name+"."+key, value, "must be a text, not "+typeName(value), "write it as JSON text in quotes")
+			b.addKey(KindType, name, name+"."+key, "must be a text, not "+typeName(value), "write it as JSON text in quotes")
 			continue
 		}
 		out = append(out, entry{Key: key, Text: text})

@@ -105,6 +105,7 @@ type Spec struct {
 
 // Warning is something that Build found odd and let pass.
 type Warning struct {
+	Kind     Kind
 	Variable string
 	Text     string // cause and next step
 	Once     bool   // about the set-up, not about this flow run: once a worker is enough

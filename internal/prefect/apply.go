@@ -72,7 +72,7 @@ func (a *applier) apply(template any, at place, depth int) (result any, found bo
 }
 
 func (a *applier) applyText(text string, at place) (result any, found bool, err error) {
-	if name, ok := wholePlaceholder(text); ok && kindOf(name) == standardPlaceholder {
+	if name, ok := wholePlaceholder(text); ok && kindOf(name) == StandardPlaceholder {
 		value, found := lookupPath(a.values, name)
 		if err := a.countWhole(at, name, value); err != nil {
 			return nil, false, err
@@ -82,14 +82,14 @@ func (a *applier) applyText(text string, at place) (result any, found bool, err 
 	applied, err := replacePlaceholders(text, func(name string) (string, bool, error) {
 		var with string
 		switch kindOf(name) {
-		case standardPlaceholder:
+		case StandardPlaceholder:
 			value, ok := lookupPath(a.values, name)
 			if ok {
 				with = pythonText(value)
 			} else {
 				a.markEmpty(name)
 			}
-		case envPlaceholder:
+		case EnvPlaceholder:
 			with = a.environment(at, name)
 		default:
 			return "", false, nil

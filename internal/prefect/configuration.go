@@ -171,7 +171,7 @@ func (b *builder) environment(name string) string {
 func (b *builder) referenced() map[string]bool {
 	names := map[string]bool{}
 	placeholders(b.template.configuration, func(name string) {
-		if kindOf(name) == standardPlaceholder {
+		if kindOf(name) == StandardPlaceholder {
 			names[pathSegments(name)[0]] = true
 		}
 	})
@@ -261,7 +261,7 @@ func (b *builder) itemSource(key, item string, template any, whole string) strin
 		}
 		return b.sourceOf(t[item])
 	case string:
-		if name, ok := wholePlaceholder(t); ok && kindOf(name) == standardPlaceholder && b.given.has(name) {
+		if name, ok := wholePlaceholder(t); ok && kindOf(name) == StandardPlaceholder && b.given.has(name) {
 			return b.given.source(name, item)
 		}
 	}
@@ -288,7 +288,7 @@ func (b *builder) envSource(item string, template any) string {
 func (b *builder) sourceOf(template any) string {
 	strongest := SourceTemplate
 	placeholders(template, func(name string) {
-		if kindOf(name) != standardPlaceholder {
+		if kindOf(name) != StandardPlaceholder {
 			return
 		}
 		segments := append(pathSegments(name), "")

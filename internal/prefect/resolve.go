@@ -101,7 +101,7 @@ func (r *resolver) blockReference(ctx context.Context, v map[string]any, at plac
 }
 
 func (r *resolver) blockText(ctx context.Context, text string, at place) (any, error) {
-	if name, ok := wholePlaceholder(text); ok && kindOf(name) == blockPlaceholder {
+	if name, ok := wholePlaceholder(text); ok && kindOf(name) == BlockPlaceholder {
 		value, err := r.blockValue(ctx, name, at)
 		if err != nil {
 			return nil, err
@@ -109,7 +109,7 @@ func (r *resolver) blockText(ctx context.Context, text string, at place) (any, e
 		return r.takeOut(at, value)
 	}
 	return replacePlaceholders(text, func(name string) (string, bool, error) {
-		if kindOf(name) != blockPlaceholder {
+		if kindOf(name) != BlockPlaceholder {
 			return "", false, nil
 		}
 		value, err := r.blockValue(ctx, name, at)
@@ -228,7 +228,7 @@ func (r *resolver) resolveVariables(ctx context.Context, v any, at place) (any, 
 }
 
 func (r *resolver) variableText(ctx context.Context, text string, at place) (any, error) {
-	if name, ok := wholePlaceholder(text); ok && kindOf(name) == variablePlaceholder {
+	if name, ok := wholePlaceholder(text); ok && kindOf(name) == VariablePlaceholder {
 		value, err := r.variableValue(ctx, name, at)
 		if err != nil {
 			return nil, err
@@ -239,7 +239,7 @@ func (r *resolver) variableText(ctx context.Context, text string, at place) (any
 		return copyValue(value, at, 0, func(string) {})
 	}
 	return replacePlaceholders(text, func(name string) (string, bool, error) {
-		if kindOf(name) != variablePlaceholder {
+		if kindOf(name) != VariablePlaceholder {
 			return "", false, nil
 		}
 		value, err := r.variableValue(ctx, name, at)

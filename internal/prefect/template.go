@@ -19,25 +19,45 @@ const (
 	variablePrefix = "prefect.variables."
 )
 
-type placeholderKind int
+// PlaceholderKind says what a placeholder is replaced by.
+type PlaceholderKind int
 
+// The kinds of placeholders.
 const (
-	standardPlaceholder placeholderKind = iota // {{ name }}: a job variable
-	envPlaceholder                             // {{ $NAME }}: the worker's environment
-	blockPlaceholder                           // {{ prefect.blocks.<type>.<name> }}
-	variablePlaceholder                        // {{ prefect.variables.<name> }}
+	StandardPlaceholder PlaceholderKind = iota // {{ name }}: a job variable
+	EnvPlaceholder                             // {{ $NAME }}: the worker's environment
+	BlockPlaceholder                           // {{ prefect.blocks.<type>.<name> }}
+	VariablePlaceholder                        // {{ prefect.variables.<name> }}
 )
 
-func kindOf(name string) placeholderKind {
+func kindOf(name string) PlaceholderKind {
 	switch {
 	case strings.HasPrefix(name, blockPrefix):
-		return blockPlaceholder
+		return BlockPlaceholder
 	case strings.HasPrefix(name, variablePrefix):
-		return variablePlaceholder
+		return VariablePlaceholder
 	case strings.HasPrefix(name, "$"):
-		return envPlaceholder
+		return EnvPlaceholder
 	}
-	return standardPlaceholder
+	return StandardPlaceholder
+}
+
+// Placeholder is one {{ name }} in a text.
+type Placeholder struct {
+	Text string // with the braces
+	Name string
+	Kind PlaceholderKind
+	At   int // where it begins in the text, in bytes
+}
+
+// FindPlaceholders returns what Prefect takes for a placeholder in a text.
+func FindPlaceholders(text string) []Placeholder {
+	var found []Placeholder
+	for _, m := range placeholderPattern.FindAllStringSubmatchIndex(text, -1) {
+		name := text[m[2]:m[3]]
+		found = append(found, Placeholder{text[m[0]:m[1]], name, kindOf(name), m[0]})
+	}
+	return found
 }
 
 // wholePlaceholder returns the name when text is one placeholder and nothing else.

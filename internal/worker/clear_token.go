@@ -32,7 +32,7 @@ func WithoutToken(pool prefect.WorkPool) string {
 func clearTokens(pool prefect.WorkPool, fr prefect.FlowRun, p *Prepared) []jobspec.Warning {
 	var warnings []jobspec.Warning
 	warn := func(holder string) {
-		warnings = append(warnings, jobspec.Warning{Variable: varCredentials, Once: true, Of: holder, Text: fmt.Sprintf(
+		warnings = append(warnings, jobspec.Warning{Kind: jobspec.KindSecret, Variable: varCredentials, Once: true, Of: holder, Text: fmt.Sprintf(
 			"the API token is stored in clear in the job variables of %s; %s", holder, WithoutToken(pool),
 		)})
 	}

@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"internal/cli":             {anything},
 	"internal/worker":          {"internal/prefect", "internal/northflank", "internal/jobspec"},
 	"internal/doctor":          {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
+	"internal/validate":        {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
 	"internal/jobspec":         {"internal/northflank"},
 	"internal/prefect":         {},
 	"internal/probe":           {"internal/northflank"},
@@ -45,7 +46,8 @@ var mayImport = map[string][]string{
 
 // pure packages compute: no files, no network, no environment, no processes.
 var pure = map[string][]string{
-	"internal/jobspec": {"os", "os/exec", "net", "net/http"},
+	"internal/jobspec":  {"os", "os/exec", "net", "net/http"},
+	"internal/validate": {"os", "os/exec", "net", "net/http"},
 }
 
 // elsewhere holds folders that the table is not about: tests as a whole may
