@@ -117,7 +117,7 @@ func TestNobodyAnswers(t *testing.T) {
 	if err != nil || len(report.Findings) > 0 || asked != 1 {
 		t.Errorf("Run = %+v, %v and asked %d times, want no finding and one question", report.Findings, err, asked)
 	}
-	if want := []string{"work pools, blocks and variables: Prefect does not answer: connection refused"}; !cmp.Equal(report.NotAsked, want) {
+	if want := []string{"work pools, blocks and variables: Prefect could not be asked: connection refused"}; !cmp.Equal(report.NotAsked, want) {
 		t.Errorf("not asked %q, want %q", report.NotAsked, want)
 	}
 }

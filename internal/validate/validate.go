@@ -97,7 +97,7 @@ func (c *checker) tellNotAsked() {
 		case errors.Is(err, errNotAsked):
 			c.report.NotAsked = append(c.report.NotAsked, what+": "+who+" was not asked")
 		case err != nil:
-			c.report.NotAsked = append(c.report.NotAsked, fmt.Sprintf("%s: %s does not answer: %v", what, who, err))
+			c.report.NotAsked = append(c.report.NotAsked, fmt.Sprintf("%s: %s could not be asked: %v", what, who, err))
 		}
 	}
 	tell("work pools, blocks and variables", "Prefect", c.world.prefect)
