@@ -44,6 +44,12 @@ func (v *variables) checkSecret(m member, name, variable string) {
 		`keep it in a block and write "{{ prefect.blocks.secret.NAME }}", or let a Northflank secret group set it`)
 }
 
+// blockName is the name in prefect.blocks.<type>.<name>[.<path>].
+func blockName(placeholder string) string {
+	parts := strings.Split(placeholder, ".")
+	return parts[min(3, len(parts)-1)]
+}
+
 func (v *variables) checkCredentials(m member) {
 	if token, ok := m.value.object.get("api_token"); ok {
 		if text, _ := token.value.text(); strings.Trim(text, "*") != "" && len(prefect.FindPlaceholders(text)) == 0 {
@@ -62,6 +68,7 @@ func (v *variables) checkCredentials(m member) {
 	}
 	if found[0].Kind == prefect.BlockPlaceholder {
 		v.findings.about(varCredentials, Warning, Code(jobspec.KindSecret), m.value.at,
-			"prefect deploy stores the block's content in the deployment, the API token in clear", worker.WithoutToken(v.pool))
+			"prefect deploy stores the block's content in the deployment, the API token in clear",
+			strings.ReplaceAll(worker.WithoutToken(v.pool), ": NAME ", ": "+blockName(found[0].Name)+" "))
 	}
 }
