@@ -3,11 +3,15 @@ package jobspec
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/northflank/prefect-northflank/internal/hostile"
 )
 
 // Any names give a valid job name, another one for another flow run, and a
 // description whose mark says whose the job is.
-func FuzzJobName(f *testing.F) {
+func FuzzJobName(f *testing.F) { fuzzJobName(f) }
+
+func fuzzJobName(f hostile.F) {
 	f.Add("brave-otter", "0199c0de-1", "0199c0de-2", "my-pool", "worker 1", "Nightly")
 	f.Add("", "", "x", "", "", "")
 	f.Add("a_b.c#d", "1", "2", "Pool/%", "NorthflankWorker 6f1c", "{{ x }} <é>")
@@ -48,10 +52,13 @@ func FuzzJobName(f *testing.F) {
 
 // Any values of two job variables beside a valid rest are either refused or
 // give requests that Northflank's patterns take; nothing panics.
-func FuzzBuild(f *testing.F) {
+func FuzzBuild(f *testing.F) { fuzzBuild(f) }
+
+func fuzzBuild(f hostile.F) {
 	f.Add("name", "5", "env", `{"A":[1]}`)
 	f.Add("tags", `["a",null]`, "labels", `{"a":1.5}`)
 	f.Add("deployment_external_image_path", "a/b@sha256:abc", "description", "é")
+	f.Add("deployment_external_image_path", "  ", "billing_deployment_plan", "\t")
 	f.Add("deployment_internal_id", "svc", "deployment_internal_build_sha", "LATEST")
 	f.Add("billing_gpu_enabled", "yes", "billing_gpu_type", "l4-24")
 	f.Add("runtime_files", `{"/a":true}`, "runtime_environment", `{"A":"${B}"}`)
@@ -108,7 +115,9 @@ func checkBuild(t *testing.T, in Input) {
 
 // FuzzUpgradeTemplate: no stored template makes it panic, what comes out is JSON,
 // and an upgraded one needs no upgrade.
-func FuzzUpgradeTemplate(f *testing.F) {
+func FuzzUpgradeTemplate(f *testing.F) { fuzzUpgradeTemplate(f) }
+
+func fuzzUpgradeTemplate(f hostile.F) {
 	f.Add([]byte(BaseJobTemplate()))
 	for _, text := range []string{
 		`{"job_configuration":{"a":"{{ a }}"},"variables":{"properties":{"a":{"type":"string"}}}}`, `{"variables":{"definitions":{"x":5},"properties":[]}}`,

@@ -78,10 +78,11 @@ func (b *builder) show(name string, value any) string {
 	return string(text)
 }
 
-// isSet reports whether the variable has a value other than null and "".
+// isSet reports whether the variable has a value other than null and white space.
 func (b *builder) isSet(name string) bool {
-	v, ok := b.in.Values[name]
-	return ok && v != nil && v != ""
+	v := b.in.Values[name]
+	text, isText := v.(string)
+	return v != nil && (!isText || strings.TrimSpace(text) != "")
 }
 
 // isNull reports whether the variable was set to null on purpose.

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/northflank/prefect-northflank/internal/hostile"
 	"github.com/northflank/prefect-northflank/internal/secret"
 )
 
@@ -361,7 +362,9 @@ func TestMayHaveHappened(t *testing.T) {
 	}
 }
 
-func FuzzErrorBody(f *testing.F) {
+func FuzzErrorBody(f *testing.F) { fuzzErrorBody(f) }
+
+func fuzzErrorBody(f hostile.F) {
 	for _, s := range []string{
 		`{"error":{"status":400,"message":"m","id":"i","details":{"a":["b"]}}}`, `{"error":"text"}`, `{"error":5,"message":["x"]}`,
 		`{"error":{"message":{"a":1},"details":[[[{"x":{}}]]]}}`, `<html>`, `null`, `[]`, "\x1b]0;title\x07", `{"error":{"message":"` + testToken + `"}}`,

@@ -11,10 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode"
+
+	"github.com/northflank/prefect-northflank/internal/hostile"
 )
 
-// fuzzAnswers are what Northflank answers with, and what a proxy in between may.
-var fuzzAnswers = []string{
+// someAnswers are what Northflank answers with, and what a proxy in between may.
+var someAnswers = []string{
 	`{"data":{"id":"run-1","runName":"job-run-1","status":"RUNNING","concluded":false,"active":1,"startedAt":"2026-03-21T15:01:17Z","concludedAt":null}}`,
 	`{"data":{"runs":[{"id":"run-1","status":"SUCCESS","succeeded":"1","startedAt":1774105277}],"jobs":[{"id":"a"}],"projects":null,"notificationIntegrations":[{"id":"b"}]},"pagination":{"hasNextPage":true,"cursor":"c"}}`,
 	`{"data":{"containers":[{"name":"c","status":"TASK_RUNNING","createdAt":1774105277,"updatedAt":1774105277123}]}}`,
@@ -25,8 +27,10 @@ var fuzzAnswers = []string{
 
 // FuzzAnswers: no answer makes the client panic or ask for ever, and what it
 // hands on keeps its promises.
-func FuzzAnswers(f *testing.F) {
-	for _, body := range fuzzAnswers {
+func FuzzAnswers(f *testing.F) { fuzzAnswers(f) }
+
+func fuzzAnswers(f hostile.F) {
+	for _, body := range someAnswers {
 		f.Add(body, 200)
 		f.Add(body, 404)
 	}
@@ -87,7 +91,9 @@ func drain[T any](t *testing.T, list iter.Seq2[T, error]) {
 
 // FuzzTailFrames: no frame of a log socket makes it panic, and lines lose nothing
 // on their way through the joiner.
-func FuzzTailFrames(f *testing.F) {
+func FuzzTailFrames(f *testing.F) { fuzzTailFrames(f) }
+
+func fuzzTailFrames(f hostile.F) {
 	for _, frame := range []string{
 		`{"type":"log-lines","data":[{"containerId":"c","log":"stdout P a"},{"containerId":"c","log":"stdout F b"}]}`,
 		`{"type":"log-lines","data":{"logs":[{"line":"x","time":"2026-03-21T15:01:17Z"}]}}`, `{"type":"init","data":{"auth":"successful"}}`,
@@ -120,7 +126,9 @@ func FuzzTailFrames(f *testing.F) {
 
 // FuzzHeaders: whatever the headers say, the budget and the pause are of this
 // hour, and requests go on after it.
-func FuzzHeaders(f *testing.F) {
+func FuzzHeaders(f *testing.F) { fuzzHeaders(f) }
+
+func fuzzHeaders(f hostile.F) {
 	f.Add("1000", "999", "1800", "30", "Sat, 21 Mar 2026 15:01:17 GMT", 200)
 	f.Add("1000", "0", "1774105277", "Sat, 21 Mar 2026 15:01:17 GMT", "", 429)
 	f.Add("-1", "1e9", "NaN", "1e400", "yesterday", 429)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/northflank/prefect-northflank/internal/hostile"
 )
 
 func TestLogShapes(t *testing.T) {
@@ -120,7 +121,9 @@ func TestJoinedLinesAreBounded(t *testing.T) {
 	}
 }
 
-func FuzzLogLines(f *testing.F) {
+func FuzzLogLines(f *testing.F) { fuzzLogLines(f) }
+
+func fuzzLogLines(f hostile.F) {
 	for _, s := range []string{
 		"2026-03-21T15:01:17.5Z stdout F a", "stdout P ", "stderr F", "Z stdout F x", "FOOT-BARZ stdout F x", "stdout  F x", "\n", "stdout F a\r\n",
 	} {

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/northflank/prefect-northflank/internal/hostile"
 	"github.com/northflank/prefect-northflank/internal/secret"
 )
 
@@ -18,7 +19,9 @@ const fuzzKey = "pnu_0123456789abcdef"
 
 // FuzzAnswers: no answer of a server, or of a proxy in between, makes the client
 // panic or ask for ever, and no error tells its key.
-func FuzzAnswers(f *testing.F) {
+func FuzzAnswers(f *testing.F) { fuzzAnswers(f) }
+
+func fuzzAnswers(f hostile.F) {
 	for _, body := range []string{
 		`{"id":"a","name":"n","state":{"type":"RUNNING","timestamp":"2026-03-21T15:01:17.5Z","message":null},"labels":{"a":1},"infrastructure_pid":"j:r"}`,
 		`[{"id":"a","status":"ONLINE"},{"flow_run":{"id":"b"}}]`, `{"status":"WAIT","details":{"delay_seconds":5,"reason":"r"},"state":null}`,
@@ -102,11 +105,14 @@ func askEverything(ctx context.Context, c *Client) []error {
 
 // FuzzLoadSettings: no file makes it panic or tells a secret, and what it takes
 // can be handed to a flow run.
-func FuzzLoadSettings(f *testing.F) {
+func FuzzLoadSettings(f *testing.F) { fuzzLoadSettings(f) }
+
+func fuzzLoadSettings(f hostile.F) {
 	f.Add("PREFECT_API_URL=http://a/api\n", "[api]\nurl = 'http://b/api'\nkey = '"+fuzzKey+"'\n", "[tool.prefect.client]\nmax_retries = 2\n", "active = 'p'\n[profiles.p]\nPREFECT_API_KEY = '"+fuzzKey+"'\n")
 	f.Add("A", "[api", "[tool]\nprefect = 5\n", "profiles = 3")
 	f.Add("", "[client]\ncustom_headers = {a = \"b\"}\nretry_extra_codes = [1, 429]\n", "tool.prefect.api.request_timeout = inf", "active = 5\n[profiles]\n")
 	f.Add("PREFECT_API_REQUEST_TIMEOUT=-1", "[logging.to_api]\nbatch_size = 1e3", "", "[profiles.\"\"]\nPREFECT_HOME = '~'\n")
+	f.Add("", "", "[tool."+strings.Repeat("a.", 5000)+"b]\n", "a"+strings.Repeat(".a", 5000)+" = 1\n")
 	f.Fuzz(func(t *testing.T, dotenv, prefectTOML, pyproject, profiles string) {
 		dir := t.TempDir()
 		for name, text := range map[string]string{".env": dotenv, "prefect.toml": prefectTOML, "pyproject.toml": pyproject, ".prefect/profiles.toml": profiles} {

@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"testing"
 	"time"
+
+	"github.com/northflank/prefect-northflank/internal/hostile"
 )
 
 // FuzzParseChannelFrame: no frame makes it panic, and what it accepts keeps the
 // promises on which the channel rests.
-func FuzzParseChannelFrame(f *testing.F) {
+func FuzzParseChannelFrame(f *testing.F) { fuzzParseChannelFrame(f) }
+
+func fuzzParseChannelFrame(f hostile.F) {
 	for _, frame := range []string{
 		readyFrame(), readyFrame(readyForCleanups...), snapshotFrame(2, "true"), cleanupFrame("t", time.Minute),
 		asked{Type: "cleanup.renew.v1", ID: "r"}.result("accepted", time.Minute), asked{Type: "cleanup.ack.v1", ID: "r"}.result("error", 0),

@@ -309,20 +309,23 @@ func stronger(a, b string) string {
 
 // records is what the passes over a configuration note down.
 type records struct {
-	via     map[place]map[string]bool
+	via     map[string]map[string]map[string]bool // names by key and the key below it
 	secrets map[string]bool
 	empty   map[string]bool
 }
 
 func newRecords() *records {
-	return &records{via: map[place]map[string]bool{}, secrets: map[string]bool{}, empty: map[string]bool{}}
+	return &records{via: map[string]map[string]map[string]bool{}, secrets: map[string]bool{}, empty: map[string]bool{}}
 }
 
 func (r *records) came(at place, what string) {
-	if r.via[at] == nil {
-		r.via[at] = map[string]bool{}
+	if r.via[at.key] == nil {
+		r.via[at.key] = map[string]map[string]bool{}
 	}
-	r.via[at][what] = true
+	if r.via[at.key][at.sub] == nil {
+		r.via[at.key][at.sub] = map[string]bool{}
+	}
+	r.via[at.key][at.sub][what] = true
 }
 
 func (r *records) secret(text string) {
@@ -343,9 +346,14 @@ func (r *records) environment(at place, name, value string) {
 // viaOf joins what was noted for a place. A key takes in what was noted for its
 // items, an item what replaced the key as a whole.
 func (r *records) viaOf(at place) string {
-	all := map[string]bool{}
-	for p, names := range r.via {
-		if p == at || p.key == at.key && (at.sub == "" || p.sub == "") {
+	all := maps.Clone(r.via[at.key][at.sub])
+	if all == nil {
+		all = map[string]bool{}
+	}
+	if at.sub != "" {
+		maps.Copy(all, r.via[at.key][""])
+	} else {
+		for _, names := range r.via[at.key] {
 			maps.Copy(all, names)
 		}
 	}

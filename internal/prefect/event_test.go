@@ -3,11 +3,13 @@ package prefect
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/northflank/prefect-northflank/internal/hostile"
 )
 
 const testFlowRun = "5f3bd7a0-2a7e-4d7b-9a43-0b7a2f3c4d5e"
@@ -142,7 +144,9 @@ func TestFlowRunID(t *testing.T) {
 }
 
 // FuzzParseEvent: no frame makes it panic, and what passes is whole.
-func FuzzParseEvent(f *testing.F) {
+func FuzzParseEvent(f *testing.F) { fuzzParseEvent(f) }
+
+func fuzzParseEvent(f hostile.F) {
 	for _, frame := range []string{
 		cancellingFrame, eventWithID("1"), authSuccess, `{"type":"event","event":null}`, `{"type":"event","event":{"resource":{"a":null}}}`, `[`, ``,
 		strings.Replace(cancellingFrame, `"validated_state":{`, `"validated_state":{"x":[`, 1),
@@ -152,7 +156,7 @@ func FuzzParseEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		event, err := parseEvent(data)
 		if err != nil {
-			if !cmp.Equal(event, StreamedEvent{}) {
+			if !reflect.DeepEqual(event, StreamedEvent{}) {
 				t.Errorf("parseEvent() = %+v with error %v", event, err)
 			}
 			return

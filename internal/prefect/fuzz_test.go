@@ -4,15 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/northflank/prefect-northflank/internal/hostile"
 )
 
 // FuzzApplyValues: no template and no values make it panic, it gives the same
 // answer twice, leaves its input alone, and stays within bounds.
-func FuzzApplyValues(f *testing.F) {
+func FuzzApplyValues(f *testing.F) { fuzzApplyValues(f) }
+
+func fuzzApplyValues(f hostile.F) {
 	g := readGolden(f)
 	for _, test := range g.Apply {
 		encoded, err := json.Marshal(test.Template)
@@ -25,14 +28,14 @@ func FuzzApplyValues(f *testing.F) {
 		var template, before any
 		var values map[string]any
 		if decode([]byte(templateText), &template) != nil || decode([]byte(templateText), &before) != nil || decode([]byte(valuesText), &values) != nil {
-			t.Skip()
+			t.SkipNow()
 		}
 		first, found := ApplyValues(template, values)
 		again, foundAgain := ApplyValues(template, values)
-		if found != foundAgain || !cmp.Equal(first, again) {
+		if found != foundAgain || !reflect.DeepEqual(first, again) {
 			t.Errorf("ApplyValues() = %v, %v, then %v, %v", first, found, again, foundAgain)
 		}
-		if !cmp.Equal(template, before) {
+		if !reflect.DeepEqual(template, before) {
 			t.Errorf("ApplyValues() changed its template to %v", template)
 		}
 		if text, ok := template.(string); ok && !strings.Contains(text, "{{") && first != any(text) {
@@ -46,7 +49,9 @@ func FuzzApplyValues(f *testing.F) {
 
 // FuzzBuildConfiguration: whatever users write, it ends, in a configuration or
 // in an error that says whose fault it is, and the configuration is valid JSON.
-func FuzzBuildConfiguration(f *testing.F) {
+func FuzzBuildConfiguration(f *testing.F) { fuzzBuildConfiguration(f) }
+
+func fuzzBuildConfiguration(f hostile.F) {
 	g := readGolden(f)
 	for _, test := range g.Configuration {
 		deployment, err1 := json.Marshal(test.Deployment)
@@ -60,7 +65,7 @@ func FuzzBuildConfiguration(f *testing.F) {
 	f.Fuzz(func(t *testing.T, template, deployment, flowRun string) {
 		in := ConfigurationInput{Template: json.RawMessage(template)}
 		if decode([]byte(deployment), &in.Deployment) != nil || decode([]byte(flowRun), &in.FlowRun) != nil {
-			t.Skip()
+			t.SkipNow()
 		}
 		got, err := BuildConfiguration(context.Background(), lookup, in)
 		if err != nil {
@@ -78,14 +83,16 @@ func FuzzBuildConfiguration(f *testing.F) {
 			}
 		}
 		again, err := BuildConfiguration(context.Background(), lookup, in)
-		if err != nil || !cmp.Equal(got, again) {
+		if err != nil || !reflect.DeepEqual(got, again) {
 			t.Errorf("the second time it is %v, %v, not %v", again, err, got)
 		}
 	})
 }
 
 // FuzzParseDotenv: no file makes it panic or go on for ever.
-func FuzzParseDotenv(f *testing.F) {
+func FuzzParseDotenv(f *testing.F) { fuzzParseDotenv(f) }
+
+func fuzzParseDotenv(f hostile.F) {
 	for _, text := range []string{"A=1\n", "export A='x'\n# c\nB=\"y\\n\"", "A=${B:-c}\n", "='", "A", "'A'=\"", "\r\r\n"} {
 		f.Add(text)
 	}

@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/BurntSushi/toml"
 )
 
 // LoadOptions says where settings are looked for.
@@ -145,17 +143,10 @@ func (l *loader) readTOML(name string) (map[string]any, error) {
 		return nil, fmt.Errorf("read settings: %w", err)
 	}
 	var data map[string]any
-	if _, err := toml.Decode(content, &data); err != nil {
+	if err := decodeTOML(content, &data); err != nil {
 		return nil, &fileError{path: path, problem: tomlProblem(err)}
 	}
 	return data, nil
-}
-
-func tomlProblem(err error) string {
-	if parse, ok := errors.AsType[toml.ParseError](err); ok {
-		return fmt.Sprintf("line %d: %s", parse.Position.Line, parse.Message)
-	}
-	return err.Error()
 }
 
 type fileError struct{ path, problem string }
@@ -183,7 +174,7 @@ func (l *loader) readProfile(path string) {
 		Profiles map[string]map[string]any `toml:"profiles"`
 	}
 	if err == nil {
-		_, err = toml.Decode(content, &file)
+		err = decodeTOML(content, &file)
 	}
 	if err != nil {
 		l.warn("%s is passed over, no profile is used: %s", path, tomlProblem(err))

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Placeholders are {{ name }}: one name, no filters. Everything that is not
@@ -110,10 +111,11 @@ func placeholders(v any, found func(name string)) {
 	}
 }
 
+// pathMarks is kept, since making a replacer takes 13 kB.
+var pathMarks = strings.NewReplacer("[", ".", "]", "")
+
 // pathSegments splits d.x[0].y into d, x, 0 and y.
-func pathSegments(path string) []string {
-	return strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(path), ".")
-}
+func pathSegments(path string) []string { return strings.Split(pathMarks.Replace(path), ".") }
 
 // lookupPath follows a path through objects and lists. A segment that Python
 // reads as an integer is an index, never a key: the key "0" of an object is not
@@ -136,17 +138,34 @@ func lookupPath(root any, path string) (any, bool) {
 			}
 			value = v[i]
 		case string:
-			characters := []rune(v)
-			i, ok := position(index, len(characters))
+			character, ok := characterAt(v, index)
 			if !ok || !isIndex {
 				return nil, false
 			}
-			value = string(characters[i])
+			value = character
 		default:
 			return nil, false
 		}
 	}
 	return value, true
+}
+
+// characterAt is one character of a text, which may be long and asked for often:
+// it is not copied.
+func characterAt(text string, index int) (string, bool) {
+	if index < 0 {
+		index += utf8.RuneCountInString(text)
+	}
+	if index < 0 || index >= len(text) {
+		return "", false
+	}
+	for _, character := range text {
+		if index == 0 {
+			return string(character), true
+		}
+		index--
+	}
+	return "", false
 }
 
 // position turns a Python index, which may count from the end, into a Go one.

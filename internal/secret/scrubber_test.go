@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/northflank/prefect-northflank/internal/hostile"
 
 	"github.com/northflank/prefect-northflank/internal/secret"
 )
@@ -61,7 +62,9 @@ func TestScrubberAny(t *testing.T) {
 }
 
 // FuzzScrubber: no secret that is long enough to be looked for is left in a text.
-func FuzzScrubber(f *testing.F) {
+func FuzzScrubber(f *testing.F) { fuzzScrubber(f) }
+
+func fuzzScrubber(f hostile.F) {
 	f.Add("token-1", "token-12", "x token-12token-1 y")
 	f.Add("line one\nline two", "", "line two\n")
 	f.Add("aaaaaa", "aaaaa", "aaaaaaaaaaaaa")

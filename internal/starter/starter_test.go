@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/northflank/prefect-northflank/internal/hostile"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -122,7 +123,9 @@ func TestFile(t *testing.T) {
 }
 
 // Whatever a file holds, reading it ends, and what is found can be deployed.
-func FuzzFlowsIn(f *testing.F) {
+func FuzzFlowsIn(f *testing.F) { fuzzFlowsIn(f) }
+
+func fuzzFlowsIn(f hostile.F) {
 	f.Add("from prefect import flow\n@flow(name='a', x=[1, (2)])\ndef f(): ...\n")
 	f.Add("import prefect as p\n'''@p.flow'''\n@p.flow(\n# (\nname=\"\\\"\")\nasync def f(\n): ...\\\n")
 	f.Add("prefect '\\")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/northflank/prefect-northflank/internal/hostile"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/northflank/prefect-northflank/internal/validate"
@@ -15,7 +16,9 @@ import (
 // FuzzRun reads any text as a prefect.yaml: it ends, every finding has a place
 // in the file, a text and a rule, and what is looked up does not decide whether
 // it goes on.
-func FuzzRun(f *testing.F) {
+func FuzzRun(f *testing.F) { fuzzRun(f) }
+
+func fuzzRun(f hostile.F) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
 		f.Fatal(err)

@@ -24,6 +24,7 @@ const (
 	evidenceLines   = 50
 	messageLines    = 3 // of those, shown in the state's message
 	maxMessageLine  = 500
+	maxSearchedLine = 4 << 10 // bytes of a line looked through for the cause; it may have a MiB
 	evidenceTimeout = 20 * time.Second
 )
 
@@ -167,7 +168,10 @@ func kindOf(row tracked, why reason) failure {
 	if e == nil {
 		e = &evidence{}
 	}
-	output := strings.Join(e.lines[max(0, len(e.lines)-10):], "\n")
+	var output strings.Builder
+	for _, line := range e.lines[max(0, len(e.lines)-10):] {
+		output.WriteString(shorten(line, maxSearchedLine) + "\n")
+	}
 	switch {
 	case why == whyVanished:
 		return failedVanished
@@ -177,13 +181,13 @@ func kindOf(row tracked, why reason) failure {
 		return failedSilent
 	case row.pastDeadline():
 		return failedDeadline
-	case memoryPattern.MatchString(output):
+	case memoryPattern.MatchString(output.String()):
 		return failedMemory
 	case !v.began && !e.ran && e.neverRan:
 		return failedNoContainer
 	case e.evicted:
 		return failedOutside
-	case !v.began && commandPattern.MatchString(output):
+	case !v.began && commandPattern.MatchString(output.String()):
 		return failedNoCommand
 	case e.ran || v.status == northflank.JobRunFailed:
 		return failedExit

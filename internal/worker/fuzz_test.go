@@ -5,13 +5,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/northflank/prefect-northflank/internal/hostile"
 	"github.com/northflank/prefect-northflank/internal/northflank"
 	"github.com/northflank/prefect-northflank/internal/prefect"
 )
 
 // FuzzFootprint: whatever others wrote into a flow run, it is read without a
 // panic, and to a job that can be asked for.
-func FuzzFootprint(f *testing.F) {
+func FuzzFootprint(f *testing.F) { fuzzFootprint(f) }
+
+func fuzzFootprint(f hostile.F) {
 	c := claim{worker: `w "1"`, process: "0123456789ab", project: "p", job: "j"}
 	for _, message := range []string{c.pendingMessage(), c.submittingMessage(), c.returningMessage(), "", "Starting Northflank job \"/\" for"} {
 		f.Add(message, "Submitting", "job:run", "2026-03-21T15:01:17Z", "a,b", "3")
@@ -38,7 +41,9 @@ func FuzzFootprint(f *testing.F) {
 
 // FuzzEvidence: whatever a container wrote, its crash message is short, and every
 // failure has its words.
-func FuzzEvidence(f *testing.F) {
+func FuzzEvidence(f *testing.F) { fuzzEvidence(f) }
+
+func fuzzEvidence(f hostile.F) {
 	for _, line := range []string{"Killed: out of memory", "exec: \"prefect\": executable file not found in $PATH", "\x1b[31mred\x00", strings.Repeat("é", 400), ""} {
 		f.Add(line, "TASK_FAILED", "FAILED", true)
 		f.Add(line, "TASK_STAGING", "", false)

@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/secret":          {},
 	"internal/webhook":         {},
 	"internal/localstack":      {},
+	"internal/hostile":         {},
 	"internal/testkit":         {anything},
 	"internal/testkit/standin": {"internal/worker", "internal/prefect", "internal/northflank", "internal/jobspec"},
 	"demo":                     {"internal/localstack"},
@@ -83,7 +84,7 @@ func judge(name string, allowed []string, imported string) string {
 	switch {
 	case imported == "" || imported == name:
 		return ""
-	case isTestkit(imported) && !isTestkit(name):
+	case forTests(imported) && !forTests(name):
 		return "test helpers are for tests alone"
 	case imported == "internal/secret" && name != "internal/emulator":
 		return ""
@@ -94,8 +95,8 @@ func judge(name string, allowed []string, imported string) string {
 	}
 }
 
-func isTestkit(name string) bool {
-	return name == "internal/testkit" || strings.HasPrefix(name, "internal/testkit/")
+func forTests(name string) bool {
+	return name == "internal/hostile" || name == "internal/testkit" || strings.HasPrefix(name, "internal/testkit/")
 }
 
 func TestJudge(t *testing.T) {
@@ -111,6 +112,7 @@ func TestJudge(t *testing.T) {
 		{"the emulator and secret", "internal/emulator", "internal/secret", false},
 		{"secret anywhere else", "internal/northflank", "internal/secret", true},
 		{"test helpers in the program", "internal/cli", "internal/testkit", false},
+		{"hostile input in the program", "internal/cli", "internal/hostile", false},
 		{"test programs in the program", "internal/cli", "internal/testkit/standin", false},
 	}
 	for _, tt := range tests {
