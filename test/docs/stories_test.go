@@ -142,6 +142,10 @@ var stories = []story{
 	},
 	{page: "docs/how-to/try-locally.md", folder: readersFiles, flowRuns: 1},
 	{
+		page: "docs/how-to/check-a-prefect-yaml.md", folder: readersFiles,
+		before: "prefect-northflank pool create my-pool --project my-project\nmkdir flows\ncp prefect.yaml flows.py flows\n",
+	},
+	{
 		page: "docs/how-to/start-a-project.md", folder: readersFiles, flowRuns: 1,
 		before: "rm prefect.yaml",
 		edits: []edit{
