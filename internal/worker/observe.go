@@ -69,7 +69,7 @@ func (w *Worker) observe(ctx context.Context) error {
 			elsewhere[runID] = fr.ID
 		}
 		jobs[readFootprint(fr).job] = true
-		if !w.refresh(fr, began) {
+		if !w.refresh(fr, began) && !w.table.droppedSince(fr.ID, began) {
 			others = append(others, fr)
 		}
 	}

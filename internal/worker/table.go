@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -100,6 +101,10 @@ type table struct {
 	jobs  map[jobKey]*job
 	lanes chan struct{} // closed and replaced whenever a lane may have become free
 
+	// When flow runs were last forgotten: an answer that was asked for before is
+	// older than what was known of them. By flow run id.
+	dropped map[string]time.Time
+
 	waiting map[jobKey]int // flow runs that wait for the lane of this job or of a sibling of it
 
 	changed chan struct{} // size 1: something may have to be decided
@@ -108,7 +113,7 @@ type table struct {
 func newTable() *table {
 	return &table{
 		rows: map[string]*tracked{}, jobs: map[jobKey]*job{},
-		lanes: make(chan struct{}), waiting: map[jobKey]int{}, changed: make(chan struct{}, 1),
+		lanes: make(chan struct{}), dropped: map[string]time.Time{}, waiting: map[jobKey]int{}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -175,11 +180,32 @@ func (tb *table) update(id string, change func(*tracked)) {
 	tb.wake()
 }
 
+// droppedMemory is for how long it is known when a flow run was forgotten: no
+// answer takes longer. More than maxDropped are not kept.
+const (
+	droppedMemory = 5 * time.Minute
+	maxDropped    = 2000
+)
+
 // drop forgets a flow run.
 func (tb *table) drop(id string) {
+	now := time.Now()
 	tb.mu.Lock()
 	delete(tb.rows, id)
+	if len(tb.dropped) >= maxDropped {
+		maps.DeleteFunc(tb.dropped, func(_ string, at time.Time) bool { return now.Sub(at) > droppedMemory })
+	}
+	if len(tb.dropped) < maxDropped {
+		tb.dropped[id] = now
+	}
 	tb.freeLanes()
 	tb.mu.Unlock()
 	tb.wake()
+}
+
+// droppedSince reports whether the flow run was forgotten after a time.
+func (tb *table) droppedSince(id string, asked time.Time) bool {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	return tb.dropped[id].After(asked)
 }

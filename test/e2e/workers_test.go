@@ -32,15 +32,15 @@ func TestManyWorkers(t *testing.T) {
 				id := s.flow(standin.Flow{Seconds: float64(1 + i%3)}, nil)
 				if ids = append(ids, id); i%4 == 0 {
 					// Longer than a killed worker is believed to be alive.
-					id = s.flow(standin.Flow{Seconds: 15}, nil)
+					id = s.flow(standin.Flow{Seconds: 25}, nil)
 					ids, long = append(ids, id), append(long, id)
 				}
 			}
 			var workers []*localstack.Process
 			for i := range tt.workers {
-				workers = append(workers, s.work(fmt.Sprintf("w%d", i+1), func(w *standin.Worker) {
+				workers = append(workers, s.work(nameOf(i), func(w *standin.Worker) {
 					w.Limit = 12 / tt.workers
-					w.Heartbeat = 2 * time.Second
+					w.Heartbeat = 4 * time.Second // a busy server answers late, and three missing ones mean death
 				}))
 			}
 			victim := workers[0]
@@ -68,29 +68,55 @@ func TestManyWorkers(t *testing.T) {
 }
 
 // checkAdoptions checks that every worker had flow runs of its own, and that
-// those which the first of them left unsettled were adopted, by one other each.
+// those which the first of them left were adopted, each once.
 func (s *scene) checkAdoptions(ids []string, workers []*localstack.Process) {
 	s.Helper()
-	adopted := 0
-	for _, id := range ids {
-		left := logged(workers[0], "flow run claimed", id) > logged(workers[0], "flow run settled", id)
-		by := 0
-		for _, other := range workers[1:] {
-			by += logged(other, "flow run adopted", id)
-		}
-		if by > 1 || by == 1 && !left {
-			s.Errorf("flow run %s was adopted %d times; left by the killed worker: %t\n%s", id, by, left, s.workerLogs())
-		}
-		adopted += by
+	// On a machine that is too busy a live worker's heartbeats come late, and its
+	// flow runs are taken over too; executed twice they must not be all the same.
+	late := false
+	for i := range workers[1:] {
+		late = late || slices.ContainsFunc(workers, func(w *localstack.Process) bool { return wentOffline(w, nameOf(i+1)) })
 	}
-	if adopted == 0 {
+	if late {
+		s.Log("a live worker was taken for dead: how often flow runs were adopted is not checked")
+	}
+	total := 0
+	for _, id := range ids {
+		adopted := 0
+		for _, other := range workers[1:] {
+			adopted += logged(other, "flow run adopted", id)
+		}
+		if adopted > 1 && !late {
+			s.Errorf("flow run %s was adopted %d times\n%s", id, adopted, s.workerLogs())
+		}
+		total += adopted
+	}
+	if total == 0 {
 		s.Error("none of the killed worker's flow runs was adopted")
 	}
 	for _, worker := range workers {
 		if !strings.Contains(worker.Log(), "flow run submitted") {
 			s.Errorf("%s started no flow run", worker.Name)
 		}
+		for line := range strings.Lines(worker.Log()) {
+			if strings.Contains(line, `msg="flow run adopted"`) && !strings.Contains(line, " from_worker="+nameOf(0)+" ") && !late {
+				s.Errorf("a live worker's flow run was adopted: %s", line)
+			}
+		}
 	}
+}
+
+// nameOf is the name of the i-th of several workers, from 0.
+func nameOf(i int) string { return fmt.Sprintf("w%d", i+1) }
+
+// wentOffline reports whether a worker wrote that Prefect lists another as offline.
+func wentOffline(worker *localstack.Process, name string) bool {
+	for line := range strings.Lines(worker.Log()) {
+		if strings.Contains(line, "another worker of the pool went offline") && strings.HasSuffix(strings.TrimSpace(line), "worker="+name) {
+			return true
+		}
+	}
+	return false
 }
 
 // logged returns how many lines with the message a worker wrote about a flow run.

@@ -110,7 +110,11 @@ func (f flow) work(p Flow) bool {
 	return true
 }
 
-// propose returns the state afterwards and whether it is the proposed one.
+// maxWaits bounds how often a proposal is made again because Prefect said WAIT.
+const maxWaits = 10
+
+// propose returns the state afterwards and whether it is the proposed one. When
+// Prefect says so it waits, as for the time that the flow run is scheduled for.
 func (f flow) propose(typ, name, message string) (state string, ok bool) {
 	body := map[string]any{"state": map[string]any{
 		"type": typ, "name": name, "message": message,
@@ -121,12 +125,21 @@ func (f flow) propose(typ, name, message string) (state string, ok bool) {
 		State  struct {
 			Type string `json:"type"`
 		} `json:"state"`
+		Details struct {
+			DelaySeconds float64 `json:"delay_seconds"`
+		} `json:"details"`
 	}
-	if err := f.call(http.MethodPost, "/flow_runs/"+f.id+"/set_state", body, &answer); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return "", false
+	for waits := 0; ; waits++ {
+		if err := f.call(http.MethodPost, "/flow_runs/"+f.id+"/set_state", body, &answer); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return "", false
+		}
+		fmt.Fprintln(f.out, typ, answer.Status, answer.State.Type)
+		if answer.Status != "WAIT" || waits == maxWaits {
+			break
+		}
+		time.Sleep(seconds(answer.Details.DelaySeconds))
 	}
-	fmt.Fprintln(f.out, typ, answer.Status, answer.State.Type)
 	return answer.State.Type, answer.State.Type == typ
 }
 
