@@ -16,7 +16,7 @@ func TestHostileInput(t *testing.T) {
 		hostile.Parser{Name: "values of templates", Target: fuzzApplyValues, AtAll: 4 * maxExpansion},
 		// A text of placeholders, built twice, looked through for their names.
 		hostile.Parser{Name: "configurations", Target: fuzzBuildConfiguration, AtAll: 4 * maxExpansion, PerByte: 300},
-		hostile.Parser{Name: "settings files", Target: fuzzLoadSettings},
+		hostile.Parser{Name: "settings files", Target: fuzzLoadSettings, PerByte: 300},
 		hostile.Parser{Name: "dotenv files", Target: fuzzParseDotenv, Limit: maxDotenvValue},
 	)
 }
