@@ -58,7 +58,7 @@ func fuzzAnswers(f hostile.F) {
 					t.Errorf("unfit error: %q", err)
 				}
 			}
-			if requests > 2*maxPages+100 {
+			if requests > 100 {
 				t.Errorf("%d requests", requests)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +67,7 @@ func (c *Client) DeploymentByName(ctx context.Context, name string) (Deployment,
 // Deployments lists the deployments of a work pool.
 func (c *Client) Deployments(ctx context.Context, pool string) iter.Seq2[Deployment, error] {
 	return func(yield func(Deployment, error) bool) {
+		var last []Deployment
 		for page := range maxPages {
 			body := map[string]any{
 				"work_pools": map[string]any{"name": anyOf([]string{pool})},
@@ -76,6 +78,10 @@ func (c *Client) Deployments(ctx context.Context, pool string) iter.Seq2[Deploym
 				yield(Deployment{}, fmt.Errorf("list deployments of work pool %q: %w", pool, err))
 				return
 			}
+			if page > 0 && reflect.DeepEqual(deployments, last) {
+				yield(Deployment{}, fmt.Errorf("list deployments of work pool %q: %w", pool, errSamePage))
+				return
+			}
 			for _, deployment := range deployments {
 				if !yield(deployment, nil) {
 					return
@@ -84,6 +90,7 @@ func (c *Client) Deployments(ctx context.Context, pool string) iter.Seq2[Deploym
 			if len(deployments) < pageSize {
 				return
 			}
+			last = deployments
 		}
 	}
 }

@@ -54,6 +54,7 @@ func (c *Client) FlowRuns(ctx context.Context, filter FlowRunFilter) iter.Seq2[F
 					yield(FlowRun{}, fmt.Errorf("list flow runs: %w", err))
 					return
 				}
+				before := len(seen)
 				for _, flowRun := range flowRuns {
 					if seen[flowRun.ID] {
 						continue
@@ -65,6 +66,10 @@ func (c *Client) FlowRuns(ctx context.Context, filter FlowRunFilter) iter.Seq2[F
 				}
 				if len(flowRuns) < pageSize {
 					break
+				}
+				if len(seen) == before {
+					yield(FlowRun{}, fmt.Errorf("list flow runs: %w", errSamePage))
+					return
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"time"
 )
 
@@ -132,9 +133,12 @@ func (c *Client) Workers(ctx context.Context, pool string) ([]Worker, error) {
 // maxPages bounds every listing, should a server never come to an end.
 const maxPages = 1000
 
+// errSamePage: the server does not heed the offset, and would go on for ever.
+var errSamePage = errors.New("the server gave the same page again for a later one")
+
 // collect reads all pages of a filter route below a work pool.
 func collect[T any](ctx context.Context, c *Client, id routeID, pool string, filter map[string]any) ([]T, error) {
-	var all []T
+	var all, last []T
 	for page := range maxPages {
 		body := map[string]any{"limit": pageSize, "offset": page * pageSize}
 		maps.Copy(body, filter)
@@ -142,7 +146,10 @@ func collect[T any](ctx context.Context, c *Client, id routeID, pool string, fil
 		if err := c.call(ctx, id, request{args: []string{pool}, body: body}, &items); err != nil {
 			return nil, err
 		}
-		all = append(all, items...)
+		if page > 0 && reflect.DeepEqual(items, last) {
+			return nil, errSamePage
+		}
+		all, last = append(all, items...), items
 		if len(items) < pageSize {
 			return all, nil
 		}
