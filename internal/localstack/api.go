@@ -20,7 +20,7 @@ type API struct {
 
 // busyFor bounds how long a request is repeated while the server answers 503,
 // as a Prefect server on SQLite does when its database is locked.
-const busyFor = 30 * time.Second
+const busyFor = 2 * time.Minute
 
 // maxAnswer bounds how much of an answer is read, in bytes.
 const maxAnswer = 32 << 20
