@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -46,12 +47,18 @@ func TestRoutesAreThoseOfTheServer(t *testing.T) {
 const guardedAuth = "admin:planted-password-5c1e"
 
 // guardedServer returns a server with basic authentication and CSRF protection,
-// started for the first test that asks.
+// started for the first test that asks. Several use it at once.
 var guardedServer = sync.OnceValues(func() (*localstack.Prefect, error) {
-	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "guarded", Env: map[string]string{
+	settings, err := shared.stack.StartDatabase(context.Background(), "guarded-postgres")
+	if err != nil {
+		return nil, err
+	}
+	env := map[string]string{
 		"PREFECT_SERVER_API_AUTH_STRING":             guardedAuth,
 		"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-	}})
+	}
+	maps.Copy(env, settings)
+	return shared.stack.StartPrefect(context.Background(), localstack.PrefectOptions{Name: "guarded", Env: env})
 })
 
 // busyServer returns a server for tests that send it hundreds of requests in a
